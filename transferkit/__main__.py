@@ -1,0 +1,5 @@
+"""`python -m transferkit`."""
+
+from transferkit.cli.app import main
+
+main()

@@ -1,0 +1,108 @@
+"""A finished run that answers for new pictures."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferkit.bundle.run_folder import CLASSES, MODEL, RECIPE
+from transferkit.check import load_recipe
+from transferkit.data.decode import decode_picture
+from transferkit.data.folder_source import read_picture_file
+from transferkit.errors import PictureError, RunFolderError
+from transferkit.progress import Progress, Quiet
+from transferkit.recipe.data import DataSpec
+from transferkit.train.forward import compute_outputs
+from transferkit.train.runtime import choose_backend
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a classifier says of one picture; `error` says why it says nothing."""
+
+    path: str
+    class_name: str | None
+    probabilities: dict[str, float]
+    error: str | None = None
+
+    @property
+    def probability(self) -> float:
+        """Of the predicted class, 0–1."""
+        return self.probabilities[self.class_name] if self.class_name else 0.0
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A classifier with the picture path of its run.
+
+    Args:
+        model: pixels 0–255 to probabilities.
+    """
+
+    model: Any
+    class_names: tuple[str, ...]
+    data: DataSpec
+
+    def predict(self, paths: Iterable[Path | str] | Path | str, *, progress: Progress | None = None) -> list[Prediction]:
+        """Class and probabilities of each picture file, in order; a bad file gives an entry with its error."""
+        files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+        found: list[Prediction] = []
+        with (progress or Quiet()).task("predicting", len(files), "pictures") as task:
+            for start in range(0, len(files), _CHUNK):
+                chunk = files[start : start + _CHUNK]
+                found += self._predict_chunk(chunk)
+                task.advance(len(chunk))
+        return found
+
+    def _predict_chunk(self, files: Sequence[Path]) -> list[Prediction]:
+        decoded = [self._decode(file) for file in files]
+        good = [pixels for pixels in decoded if not isinstance(pixels, PictureError)]
+        size_px = self.data.image_size
+        images = np.stack(good) if good else np.empty((0, size_px, size_px, 3), np.uint8)
+        batch_size = min(len(images), self.data.batch_size) or 1
+        rows = iter(compute_outputs(self.model, images, np.arange(len(images)), batch_size=batch_size))
+        return [
+            Prediction(str(file), None, {}, str(pixels)) if isinstance(pixels, PictureError) else self._of(file, next(rows))
+            for file, pixels in zip(files, decoded, strict=True)
+        ]
+
+    def _decode(self, file: Path) -> np.ndarray | PictureError:
+        encoded = read_picture_file(file)
+        if isinstance(encoded, PictureError):
+            return encoded
+        spec = self.data
+        try:
+            return decode_picture(
+                encoded, size_px=spec.image_size, resize=spec.resize, max_megapixels=spec.max_megapixels
+            )
+        except PictureError as error:
+            return error
+
+    def _of(self, file: Path, values: np.ndarray) -> Prediction:
+        by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
+        return Prediction(str(file), self.class_names[int(values.argmax())], by_name)
+
+
+def load_run(run_dir: Path | str) -> Predictor:
+    """The classifier of a finished run.
+
+    Raises:
+        RunFolderError: no run folder, or one without a model.
+    """
+    run_dir = Path(run_dir)
+    for name in (RECIPE, CLASSES, MODEL):
+        if not (run_dir / name).is_file():
+            what = "does not exist" if not run_dir.exists() else f"has no {name}, so it is not a finished run"
+            raise RunFolderError(f"{run_dir} {what}. Give the folder that `transferkit finetune` named at its end.")
+    # The weights are in the model; where they came from may be gone.
+    recipe = load_recipe(run_dir / RECIPE, ["model.weights=none"])
+    choose_backend(recipe.runtime.backend)
+    import keras
+
+    model = keras.saving.load_model(run_dir / MODEL, compile=False)
+    class_names = tuple((run_dir / CLASSES).read_text(encoding="utf-8").splitlines())
+    return Predictor(model, class_names, recipe.data)

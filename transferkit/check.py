@@ -1,0 +1,142 @@
+"""The recipe against every table, before anything is downloaded or any GPU is touched."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferkit.backbones.spec import BackboneSpec
+from transferkit.backbones.table import BACKBONES
+from transferkit.backbones.weights import check_weights_path
+from transferkit.errors import Problem, RecipeError
+from transferkit.recipe.draft import Draft, draft_recipe
+from transferkit.recipe.overrides import Overrides, parse_path
+from transferkit.recipe.phases import Gradual, LastStages
+from transferkit.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """A problem between fields, before its line is known."""
+
+    path: str
+    given: object
+    rule: str
+    allowed: tuple[str, ...] = ()
+
+
+def load_recipe(path: Path | str, overrides: Overrides = ()) -> Recipe:
+    """Read a recipe file and resolve it.
+
+    Args:
+        overrides: see `apply_overrides`, such as `["phases[0].epochs=3"]`.
+
+    Raises:
+        RecipeError: all faults of the file, its fields, between fields and against the tables, in one list.
+    """
+    return check_draft(draft_recipe(Path(path), overrides))
+
+
+def check_draft(draft: Draft) -> Recipe:
+    """The resolved recipe of a draft.
+
+    Raises:
+        RecipeError: see `load_recipe`.
+    """
+    problems = [*draft.problems, *_problems_between_fields(draft)]
+    if problems or draft.recipe is None:
+        raise RecipeError(draft.source, sorted(problems, key=_line_of))
+    return _resolve(draft.recipe)
+
+
+def warnings_for(recipe: Recipe) -> tuple[str, ...]:
+    """What is allowed but will probably disappoint, and how to choose otherwise."""
+    found = []
+    for index, phase in enumerate(recipe.phases):
+        if phase.train.kind == "head":
+            continue
+        if recipe.model.weights == "none" and phase.batch_norm == "frozen" and _backbone(recipe).has_batch_norm:
+            found.append(
+                f"phases[{index}] ({phase.name}): weights are none and batch norm is frozen at its start, "
+                "so a deep backbone gives nearly the same for every picture; set batch_norm: train"
+            )
+    return tuple(found)
+
+
+def _resolve(recipe: Recipe) -> Recipe:
+    if recipe.data.image_size is not None:
+        return recipe
+    size_px = BACKBONES[recipe.model.backbone].image_size_px
+    return recipe.model_copy(update={"data": recipe.data.model_copy(update={"image_size": size_px})})
+
+
+def _backbone_is_known(recipe: Recipe) -> Iterator[_Fault]:
+    if recipe.model.backbone not in BACKBONES:
+        yield _Fault("model.backbone", recipe.model.backbone, "is not a known backbone", tuple(BACKBONES))
+
+
+def _weights_are_there(recipe: Recipe) -> Iterator[_Fault]:
+    if rule := check_weights_path(recipe.model.weights):
+        yield _Fault("model.weights", recipe.model.weights, rule)
+
+
+def _image_is_large_enough(recipe: Recipe) -> Iterator[_Fault]:
+    spec, size_px = _backbone(recipe), recipe.data.image_size
+    if spec and size_px is not None and size_px < spec.min_size_px:
+        yield _Fault("data.image_size", size_px, f"is below the smallest size of {spec.name}, {spec.min_size_px} px")
+
+
+def _splits_leave_training_pictures(recipe: Recipe) -> Iterator[_Fault]:
+    split = recipe.data.split
+    if split.validation + split.test >= 1:
+        total = f"{split.validation:g} and {split.test:g}"
+        yield _Fault("data.split", total, "leave nothing to train on: validation and test together must be below 1")
+
+
+def _test_split_exists(recipe: Recipe) -> Iterator[_Fault]:
+    source, wanted = recipe.data.source, "test" in recipe.evaluate
+    own = source.kind == "tfds" or (source.kind == "folder" and (Path(source.path) / "test").is_dir())
+    if wanted and recipe.data.split.test == 0 and not own:
+        rule = "leaves no test split, but evaluate asks for it; raise it, or set evaluate: [validation]"
+        yield _Fault("data.split.test", recipe.data.split.test, rule)
+
+
+def _stages_exist(recipe: Recipe) -> Iterator[_Fault]:
+    spec = _backbone(recipe)
+    for index, phase in enumerate(recipe.phases):
+        policy = phase.train
+        count = policy.count if isinstance(policy, LastStages) else policy.first if isinstance(policy, Gradual) else 0
+        if spec and count > spec.num_stages:
+            name = "count" if isinstance(policy, LastStages) else "first"
+            rule = f"is more stages than {spec.name} has ({spec.num_stages}); to train everything, use train: all"
+            yield _Fault(f"phases[{index}].train.{policy.kind}.{name}", count, rule)
+
+
+# What each rule reads. A rule whose values are at fault themselves is left out, so that one fault is told once.
+_RULES: tuple[tuple[Callable[[Recipe], Iterator[_Fault]], tuple[str, ...]], ...] = (
+    (_backbone_is_known, ("model.backbone",)),
+    (_weights_are_there, ("model.weights",)),
+    (_image_is_large_enough, ("model.backbone", "data.image_size")),
+    (_splits_leave_training_pictures, ("data.split",)),
+    (_test_split_exists, ("data.source", "data.split.test", "evaluate")),
+    (_stages_exist, ("model.backbone",)),
+)
+
+
+def _problems_between_fields(draft: Draft) -> Iterator[Problem]:
+    if draft.recipe is None:
+        return
+    for rule, reads in _RULES:
+        if all(draft.is_sound(parse_path(text) or ()) for text in reads):
+            for fault in rule(draft.recipe):
+                path = parse_path(fault.path) or ()
+                if draft.is_sound(path):
+                    yield Problem(fault.path, fault.given, fault.rule, fault.allowed, draft.tree.where_of(path))
+
+
+def _backbone(recipe: Recipe) -> BackboneSpec | None:
+    return BACKBONES.get(recipe.model.backbone)
+
+
+def _line_of(problem: Problem) -> tuple[bool, int]:
+    number = problem.where.removeprefix("line ")
+    return not number.isdigit(), int(number) if number.isdigit() else 0

@@ -1,0 +1,184 @@
+"""The whole job: one recipe in, one run folder out. Each line's result is the next line's argument."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.backbones.table import BACKBONES
+from transferkit.check import check_draft, load_recipe, warnings_for
+from transferkit.progress import ConsoleProgress, Progress
+from transferkit.recipe.draft import draft_values
+from transferkit.recipe.recipe import Recipe
+from transferkit.recipe.shipped import find_recipe
+
+if TYPE_CHECKING:
+    from transferkit.bundle.predictor import Prediction
+    from transferkit.evaluate.metrics import EvalReport
+    from transferkit.plan import Plan
+    from transferkit.train.phase_run import Epoch
+
+# Phases that name layers, which only the built network knows.
+_NAMES_LAYERS = ("from_layer", "pattern", "norm")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Args:
+        report: results by split; empty where training ended before its time.
+        history: one row per epoch.
+        best: the epoch whose weights the model holds.
+        model: a plain Keras model, pixels 0–255 to probabilities.
+        interrupted: a person ended the run.
+    """
+
+    run_dir: Path
+    report: "Mapping[str, EvalReport]"
+    history: "tuple[Epoch, ...]"
+    best: "Epoch | None"
+    model: Any
+    interrupted: bool = False
+
+    def predict(self, paths: Iterable[Path | str] | Path | str) -> "list[Prediction]":
+        """Class and probabilities of picture files."""
+        from transferkit.bundle.predictor import load_run
+
+        return load_run(self.run_dir).predict(paths)
+
+    def _repr_html_(self) -> str:
+        from transferkit.report.notebook import result_to_html
+
+        return result_to_html(self.run_dir, self.report)
+
+
+class FineTuner:
+    """Fine-tune one backbone on one set of pictures.
+
+    Args:
+        data: a folder of pictures, or what a recipe's `data` section may hold, as a mapping.
+        backbone: a name of the backbones table; default: the recipe's.
+        settings: further recipe sections by name, such as `phases=[…]`, `augment=[…]`, `model={…}`, `seed=1`.
+
+    Raises:
+        RecipeError: all faults at once.
+    """
+
+    recipe: Recipe
+
+    def __init__(
+        self, data: Path | str | Mapping[str, Any], *, backbone: str | None = None, **settings: Any
+    ) -> None:
+        section = data if isinstance(data, Mapping) else {"source": {"folder": str(data)}}
+        model = {**settings.pop("model", {}), **({"backbone": backbone} if backbone else {})}
+        self.recipe = check_draft(draft_values({"data": section, "model": model, **settings}, source="FineTuner(…)"))
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe | Path | str, **overrides: Any) -> "FineTuner":
+        """From a recipe file, a shipped recipe's name, or a checked recipe.
+
+        Args:
+            overrides: whole sections or single keys, with `__` between them: `phases__0__epochs=3`, `seed=1`,
+                `model__backbone="vgg16"`.
+        """
+        tuner = cls.__new__(cls)
+        if isinstance(recipe, Recipe):
+            draft = draft_values(recipe.model_dump(mode="json"), source="the recipe", overrides=overrides)
+            tuner.recipe = check_draft(draft)
+        else:
+            tuner.recipe = load_recipe(find_recipe(str(recipe)), overrides)
+        return tuner
+
+    def plan(self, *, measure: bool = False) -> "Plan":
+        """What a run would do, without training. `measure` times a few steps of each phase on this machine."""
+        from transferkit.plan import make_plan
+
+        self._start_keras()
+        return make_plan(self.recipe, measure=measure)
+
+    def run(
+        self, run_dir: Path | str | None = None, *, overwrite: bool = False, progress: Progress | None = None
+    ) -> RunResult:
+        """Train, evaluate, and write the run folder.
+
+        Args:
+            run_dir: default `runs/<name>-<date>-<time>`.
+            overwrite: replace a run that is already there.
+            progress: where to tell how far it is; default: the screen.
+
+        Raises:
+            TransferkitError: something that the user can mend: data, weights, the run folder, a diverging loss.
+        """
+        recipe, progress = self.recipe, progress or ConsoleProgress()
+        self._start_keras()
+        from transferkit.bundle import run_folder
+        from transferkit.bundle.versions import collect_versions
+        from transferkit.data.load import list_source, load_data
+        from transferkit.evaluate.evaluate import evaluate_splits
+        from transferkit.model.classifier import build_classifier, probability_model
+        from transferkit.report.pictures import result_figures, sample_figures, training_figures
+        from transferkit.schedule.schedule import resolve_schedule
+        from transferkit.train.loop import train
+        from transferkit.train.runtime import resolve_precision
+
+        run_dir = Path(run_dir) if run_dir else run_folder.choose_run_dir(recipe.name, datetime.now())
+        run_folder.check_run_dir(run_dir, overwrite=overwrite)
+        for warning in warnings_for(recipe):
+            progress.say(f"warning: {warning}")
+
+        spec, precision = BACKBONES[recipe.model.backbone], resolve_precision(recipe.runtime.precision)
+        shape = {"image_size_px": recipe.data.image_size, "seed": recipe.seed, "precision": precision}
+        if any(phase.train.kind in _NAMES_LAYERS for phase in recipe.phases):
+            self._check_layer_names(shape)
+        listing = list_source(recipe.data)
+        classifier = build_classifier(recipe.model, spec, num_classes=len(listing.class_names), **shape)
+        data = load_data(
+            listing, recipe.data, seed=recipe.seed, need_test="test" in recipe.evaluate, progress=progress
+        )
+        progress.say(data.describe())
+        schedule = resolve_schedule(
+            recipe.phases,
+            stages=classifier.stages,
+            steps_per_epoch=-(-len(data.rows["train"]) // recipe.data.batch_size),
+            augment=bool(recipe.augment),
+        )
+
+        run_folder.create_run_dir(run_dir)
+        run_folder.write_recipe(run_dir, recipe)
+        run_folder.write_json(run_dir / "versions.json", collect_versions(recipe, precision=precision))
+        run_folder.write_data(run_dir, data)
+        run_folder.write_figures(run_dir, sample_figures(data, recipe))
+
+        training = train(classifier, data, schedule, recipe=recipe, precision=precision, progress=progress)
+        run_folder.write_history(run_dir, training.epochs)
+        model = probability_model(classifier.network)
+        if training.best:
+            run_folder.write_model(run_dir, model)
+            run_folder.write_figures(run_dir, training_figures(training))
+        if training.error:
+            kept = f"\nWhat was reached before is in {run_dir}." if training.best else ""
+            raise type(training.error)(f"{training.error}{kept}") from training.error
+        if training.interrupted:
+            return RunResult(run_dir, {}, tuple(training.epochs), training.best, model, interrupted=True)
+
+        report, probabilities = evaluate_splits(model, data, recipe, progress=progress)
+        run_folder.write_predictions(run_dir, data, probabilities)
+        run_folder.write_figures(run_dir, result_figures(data, report, probabilities))
+        run_folder.write_results(run_dir, report)
+        return RunResult(run_dir, report, tuple(training.epochs), training.best, model)
+
+    def _start_keras(self) -> None:
+        from transferkit.train.runtime import choose_backend
+
+        choose_backend(self.recipe.runtime.backend)
+
+    def _check_layer_names(self, shape: Mapping[str, Any]) -> None:
+        """Build the network without weights or data and look up the layers that phases name."""
+        from transferkit.model.classifier import build_classifier
+        from transferkit.schedule.schedule import resolve_schedule
+
+        spec = BACKBONES[self.recipe.model.backbone]
+        classifier = build_classifier(self.recipe.model, spec, num_classes=2, load=False, **shape)
+        resolve_schedule(self.recipe.phases, stages=classifier.stages, steps_per_epoch=1, augment=False)

@@ -1,0 +1,54 @@
+"""The whole recipe: everything one run needs."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, NonNegativeInt
+
+from transferkit.recipe.augment import Augmentation
+from transferkit.recipe.data import DataSpec
+from transferkit.recipe.model import ModelSpec
+from transferkit.recipe.phases import Cosine, Head, LastStages, PhaseSpec
+from transferkit.recipe.spec import Choice, FromList, Spec, choice_of
+
+
+class CrossEntropy(Choice):
+    """Cross-entropy of the softmax."""
+
+    kind: Literal["cross_entropy"] = "cross_entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class RuntimeSpec(Spec):
+    """Where and in which precision the run computes."""
+
+    backend: Literal["tensorflow"] = "tensorflow"
+    strategy: Literal["auto", "single"] = "auto"
+    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
+
+
+class Recipe(Spec):
+    """Everything one run needs; every default is written here and nowhere else."""
+
+    name: str = Field("finetune", pattern=r"^[\w.-]+$", description="Begins the run folder's name.")
+    seed: NonNegativeInt = Field(0, lt=2**31)
+    data: DataSpec
+    model: ModelSpec = ModelSpec()
+    augment: Annotated[tuple[Augmentation, ...], FromList] = ()
+    loss: choice_of(CrossEntropy, what="a loss") = CrossEntropy()
+    phases: Annotated[tuple[PhaseSpec, ...], FromList, Field(min_length=1)] = (
+        PhaseSpec(name="warm-up", train=Head(), epochs=10, learning_rate=1e-3, augment=False),
+        PhaseSpec(
+            name="fine-tune",
+            train=LastStages(count=2),
+            epochs=10,
+            learning_rate=1e-4,
+            schedule=Cosine(),
+            ramp_epochs=1.0,
+            stage_decay=0.5,
+        ),
+    )
+    monitor: Literal["val_accuracy", "val_loss"] = Field("val_accuracy", description="Chooses the best epoch.")
+    evaluate: Annotated[
+        tuple[Literal["validation", "test"], ...], FromList, Field(description="Splits that are reported.")
+    ] = ("validation", "test")
+    runtime: RuntimeSpec = RuntimeSpec()

@@ -1,0 +1,60 @@
+"""The figures of a run by file name, drawn from its values."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from transferkit.data.listing import Split
+from transferkit.data.load import Data
+from transferkit.evaluate.metrics import EvalReport, roc_curves
+from transferkit.model.augment import build_augmentations, preview
+from transferkit.recipe.recipe import Recipe
+from transferkit.report.figures import plot_confusion, plot_curves, plot_roc, plot_samples
+from transferkit.train.loop import Training
+
+_SAMPLE_ROWS, _SAMPLE_DRAWS = 6, 4
+
+
+def sample_figures(data: Data, recipe: Recipe) -> dict[str, Figure]:
+    """samples.png: training pictures as the model sees them, each with some random draws where there is augmentation."""
+    rows = np.random.default_rng(recipe.seed).permutation(data.rows["train"])[:_SAMPLE_ROWS]
+    augments = bool(recipe.augment) and any(phase.augment for phase in recipe.phases)
+    draws = _SAMPLE_DRAWS if augments else 0
+    augmentations = build_augmentations(recipe.augment, seed=recipe.seed)
+    figure = plot_samples(
+        preview(augmentations, data.images[rows], draws=draws, seed=recipe.seed),
+        captions=[data.class_names[label] for label in data.labels[rows]],
+        column_titles=["as read", *(f"augmented {draw + 1}" for draw in range(draws))] if draws else (),
+        title="Training pictures as the model sees them",
+    )
+    return {"samples.png": figure}
+
+
+def training_figures(training: Training) -> dict[str, Figure]:
+    """curves.png: loss, accuracy and learning rate by epoch."""
+    epochs = training.epochs
+    figure = plot_curves(
+        epochs=[row.epoch for row in epochs],
+        phases=[row.phase for row in epochs],
+        learning_rates=[row.learning_rate for row in epochs],
+        train_loss=[row.loss for row in epochs],
+        validation_loss=[row.val_loss for row in epochs],
+        train_accuracy=[row.accuracy for row in epochs],
+        validation_accuracy=[row.val_accuracy for row in epochs],
+        best_epoch=training.best.epoch if training.best else None,
+    )
+    return {"curves.png": figure}
+
+
+def result_figures(
+    data: Data, report: Mapping[Split, EvalReport], probabilities: Mapping[Split, np.ndarray]
+) -> dict[str, Figure]:
+    """confusion.png and roc.png, of the test split where it is reported, else of validation."""
+    if not report:
+        return {}
+    split: Split = "test" if "test" in report else "validation"
+    figures = {"confusion.png": plot_confusion(report[split].confusion_matrix, data.class_names)}
+    if curves := roc_curves(probabilities[split], data.labels[data.rows[split]], data.class_names):
+        figures["roc.png"] = plot_roc(curves)
+    return figures

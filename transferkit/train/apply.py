@@ -1,0 +1,29 @@
+"""Set what trains. The only place in transferkit that writes `trainable`."""
+
+from collections.abc import Set
+from typing import Any
+
+from keras import layers
+
+from transferkit.backbones.stages import weight_path
+from transferkit.model.classifier import Classifier
+from transferkit.recipe.phases import BatchNormMode
+
+
+def apply_trainable(classifier: Classifier, trainable: Set[str], *, batch_norm: BatchNormMode) -> tuple[Any, ...]:
+    """Set every variable's flag and return the variables that train, in the network's order.
+
+    A batch-norm layer whose own flag is off uses its stored statistics and leaves them alone, whatever its
+    variables' flags are; that is how `affine` trains gamma and beta with fixed statistics.
+    """
+    chosen = []
+    for layer in classifier.network.layers:
+        own = [variable for variable in layer.weights if weight_path(layer, variable) in trainable]
+        is_norm = isinstance(layer, layers.BatchNormalization)
+        layer.trainable = bool(own) and (batch_norm == "train" or not is_norm)
+        # Setting a layer's flag set those of all its variables.
+        for variable in layer.weights:
+            if not variable.name.startswith("moving_"):
+                variable.trainable = any(variable is one for one in own)
+        chosen += own
+    return tuple(chosen)

@@ -1,0 +1,43 @@
+"""Run a network over many rows, each once, in batches of one fixed shape."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from transferkit.progress import Quiet, Task
+
+
+def compute_outputs(
+    network: Any, inputs: np.ndarray, rows: Sequence[int] | np.ndarray, *, batch_size: int, task: Task | None = None
+) -> np.ndarray:
+    """Outputs of `network` for the given rows of `inputs`, in their order, float32.
+
+    The last batch is padded and cut back: outputs change in their last bits with the batch's shape, so every row is
+    computed in the same one.
+
+    Args:
+        inputs: `(any, …)`, uint8 pixels or float32 features.
+        task: told of every row done.
+    """
+    if not network.compiled:
+        network.compile(jit_compile=False)
+    done: np.ndarray | None = None
+    task = task or Quiet()
+    for start in range(0, len(rows), batch_size):
+        chosen = rows[start : start + batch_size]
+        batch = np.asarray(inputs[chosen], np.float32)
+        if len(batch) < batch_size:
+            batch = np.concatenate([batch, np.zeros((batch_size - len(batch), *batch.shape[1:]), np.float32)])
+        output = network.predict_on_batch(batch)[: len(chosen)]
+        if done is None:
+            done = np.empty((len(rows), *output.shape[1:]), np.float32)
+        done[start : start + len(chosen)] = output
+        task.advance(len(chosen))
+    return done if done is not None else np.empty((0, *network.output_shape[1:]), np.float32)
+
+
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Natural logarithms of the softmax, in float64; `(num_rows, num_classes)`."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
