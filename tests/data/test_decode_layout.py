@@ -88,13 +88,16 @@ def test_orientation_is_undone_in_every_format(file_format, options, orientation
     assert abs(corners - [RED, BLUE, GREEN, YELLOW]).max() <= 3  # JPEG's YCbCr in whole numbers
 
 
-def test_broken_exif_leaves_the_picture_as_stored_and_warns_of_nothing(capfd):
-    cut_in_its_first_entry = b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0"
-    upright = decode_picture(encode(halves(RED, BLUE), "JPEG"), size_px=SIDE, resize="crop")
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0II*\0\x08\0\0\0\x02\0\x12\x01\x03\0", b"Exif\0\0nonsense"], ids=["cut", "no EXIF"]
+)
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_leaves_the_picture_as_stored_and_warns_of_nothing(capfd, file_format, exif):
+    upright = decode_picture(encode(halves(RED, BLUE), file_format), size_px=SIDE, resize="crop")
+    encoded = encode(halves(RED, BLUE), file_format, exif=exif)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        encoded = encode(halves(RED, BLUE), "JPEG", exif=cut_in_its_first_entry)
         decoded = decode_picture(encoded, size_px=SIDE, resize="crop")
 
     np.testing.assert_array_equal(decoded, upright)
@@ -161,16 +164,25 @@ def test_colour_under_transparency_does_not_bleed():
 
 @pytest.mark.parametrize("resize", RESIZES)
 def test_reduced_decode_is_near_the_full_one(monkeypatch, resize):
-    encoded = encode(photo(800, 600), "JPEG", quality=90)
-    reduced = decode_picture(encoded, size_px=96, resize=resize)
+    encoded = encode(photo(809, 601), "JPEG", quality=90)  # no multiples of 8
+    reduced = decode_picture(encoded, size_px=24, resize=resize)
 
     monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "draft", lambda *_: None)
-    full = decode_picture(encoded, size_px=96, resize=resize)
+    full = decode_picture(encoded, size_px=24, resize=resize)
 
     difference = abs(reduced.astype(int) - full)
-    # Other averages over the same pixels: measured 0.1 in the mean and 2 at most on smooth shapes with grain.
-    assert 0 < difference.max() <= 4
+    # Another average over the same pixels, and one more rounding: measured 3 at most and 0.4 in the mean.
+    assert 0 < difference.max() <= 5
     assert difference.mean() <= 0.5
+
+
+def test_averaging_before_the_filter_is_near_filtering_every_pixel():
+    large = photo(601, 601)
+    filtered = np.asarray(large.resize((24, 24), Image.Resampling.BILINEAR), int)
+
+    decoded = decode_picture(encode(large, "PNG"), size_px=24, resize="crop")
+
+    assert abs(decoded - filtered).max() <= 4  # another average over the same pixels: measured 3
 
 
 def test_reduced_decode_leaves_twice_the_final_size(monkeypatch):

@@ -1,9 +1,9 @@
 """EfficientNet-Lite0, built from Keras layers, and its ImageNet weights, which are installed as a Python package.
 
 The network is EfficientNet-B0 without squeeze-and-excitation and with ReLU6 for swish, so that it runs well in integers
-and on small machines. It was trained on (pixel - 127) / 128. The port's own text maps by ImageNet's mean and deviation,
-but then the stem's outputs vary 4 times as much as the first batch norm has stored (0.8 times by the right mapping), and
-of 20 ImageNet photos 15 are recognised instead of 18.
+and on small machines. It was trained on (pixel - 127) / 128. The text of the weights' PyTorch port maps by ImageNet's
+mean and deviation instead, but then the stem's outputs vary 4 times as much as the first batch norm has stored (0.8
+times by the right mapping), and of 20 ImageNet photos 15 are recognised, not 18.
 
 Source:
     Tan & Le 2019, https://arxiv.org/abs/1905.11946, table 1, as changed for Lite in

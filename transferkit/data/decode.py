@@ -40,7 +40,7 @@ PICTURE_SUFFIXES: Final = frozenset(
 
 # Triangle filter, widened when a picture shrinks: no aliasing, and no overshoot beside an edge as sharper filters have.
 _FILTER: Final = Image.Resampling.BILINEAR
-# Whole-number averaging before the filter, down to this many times the final size: within 2 grey levels of filtering
+# Whole-number averaging before the filter, down to this many times the final size: within 3 grey levels of filtering
 # every pixel, in a third of the time.
 _REDUCING_GAP: Final = 3.0
 # A JPEG is decoded at 1/2, 1/4 or 1/8 as long as this many times the final size remains.
@@ -111,7 +111,7 @@ def decode_picture(encoded: bytes, *, size_px: int, resize: Resize, max_megapixe
     is undone. Transparent parts become white. Colour profiles are ignored. 16-bit grey is scaled from its full range,
     32-bit and float grey from 0–1 where it is float and lies there, otherwise from its own lowest to its own highest
     value. Large JPEGs are decoded at a reduced scale: a few grey levels from the full decode, several times as fast.
-    The same bytes give the same array, in any thread.
+    All are resized with one antialiased filter. The same bytes give the same array, in any thread.
 
     Args:
         encoded: the whole file.

@@ -46,7 +46,7 @@ def list_folder(root: Path) -> Listing:
     files: list[Path] = []
     pictures: list[Picture] = []
     for split, top in tops:
-        for file in _picture_files(top):
+        for file in picture_files(top):
             files.append(file)
             pictures.append(Picture(_shown(file, root), class_names.index(top.name), split))
     _log.info("%s: %d pictures in %d class folders", root, len(files), len(class_names))
@@ -88,7 +88,8 @@ def _class_folders(folder: Path) -> list[Path]:
     ]
 
 
-def _picture_files(top: Path) -> Iterator[Path]:
+def picture_files(top: Path) -> Iterator[Path]:
+    """Pictures below a folder, at any depth, in a fixed order."""
     for folder, subfolders, names in os.walk(top):  # follows no links, so it cannot run in circles
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         for name in sorted(names):

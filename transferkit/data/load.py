@@ -67,6 +67,15 @@ def list_source(spec: DataSpec) -> Listing:
     return listing
 
 
+def is_on_this_machine(spec: DataSpec) -> bool:
+    """Whether the pictures can be listed without a download."""
+    if not isinstance(spec.source, TfdsSpec):
+        return True
+    from transferkit.data.tfds_source import is_prepared
+
+    return is_prepared(spec.source)
+
+
 def count_splits(listing: Listing, spec: DataSpec, *, seed: int) -> Counter[Split]:
     """Pictures per split if every picture can be read."""
     return Counter(assign_splits(listing.pictures, spec.split, seed=seed))

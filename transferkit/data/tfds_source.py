@@ -60,6 +60,15 @@ def list_tfds(spec: TfdsSpec) -> Listing:
     )
 
 
+def is_prepared(spec: TfdsSpec) -> bool:
+    """Whether the dataset is on this machine, ready to be read.
+
+    Raises:
+        DataError: TensorFlow Datasets has no such dataset.
+    """
+    return _find_builder(spec).is_prepared()
+
+
 def _find_builder(spec: TfdsSpec) -> DatasetBuilder:
     import tensorflow_datasets as tfds
 

@@ -94,7 +94,7 @@ class RocCurve:
 
 @contextmanager
 def _no_guess_about_regression() -> Iterator[None]:
-    """Many classes and few pictures make scikit-learn warn that the labels might be measurements; they are not."""
+    """With many classes and few pictures scikit-learn 1.7 warns that labels might be measurements; they are not."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The number of unique classes is greater than 50%")
         yield

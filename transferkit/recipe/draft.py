@@ -1,7 +1,7 @@
 """A recipe as it was written, with all faults found so far, and as much of it as can be checked further."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from transferkit.errors import NOTHING, Problem, RecipeError
-from transferkit.recipe.overrides import Overrides, apply_overrides
+from transferkit.recipe.overrides import apply_changes, apply_overrides
 from transferkit.recipe.problems import problems_of
 from transferkit.recipe.recipe import Recipe
 from transferkit.recipe.yaml_tree import Path, Tree, parse_yaml
@@ -45,7 +45,9 @@ class Draft:
         return not any(path[: len(bad)] == bad or bad[: len(path)] == path for bad in self.bad_paths)
 
 
-def draft_recipe(path: FilePath, overrides: Overrides = ()) -> Draft:
+def draft_recipe(
+    path: FilePath, changes: Iterable[str] = (), overrides: Mapping[str, object] | None = None
+) -> Draft:
     """Read a recipe file.
 
     Raises:
@@ -64,21 +66,23 @@ def draft_recipe(path: FilePath, overrides: Overrides = ()) -> Draft:
     tree = parse_yaml(text)
     if tree.data is None and not tree.problems:
         raise _unreadable(path, "empty; a recipe needs at least data.source")
-    return draft_tree(tree, source=str(path), overrides=overrides)
+    if isinstance(tree.data, dict):
+        apply_changes(tree, changes)
+        apply_overrides(tree, overrides or {})
+    return draft_tree(tree, source=str(path))
 
 
-def draft_values(values: Mapping[str, Any], *, source: str, overrides: Overrides = ()) -> Draft:
+def draft_values(values: Mapping[str, Any], *, source: str) -> Draft:
     """A recipe from Python values, as YAML would give them; `source` names it in errors."""
-    return draft_tree(Tree(copy.deepcopy(dict(values))), source=source, overrides=overrides)
+    return draft_tree(Tree(copy.deepcopy(dict(values))), source=source)
 
 
-def draft_tree(tree: Tree, *, source: str, overrides: Overrides = ()) -> Draft:
+def draft_tree(tree: Tree, *, source: str) -> Draft:
     """Validate plain data; `source` names it in errors."""
     if not isinstance(tree.data, dict):
         if not tree.problems:
             tree.problems.append(Problem("", tree.data, "must be a mapping of keys", tuple(Recipe.model_fields), "line 1"))
         return Draft(source, tree, tuple(tree.problems), frozenset(), None)
-    apply_overrides(tree, overrides)
     problems, bad_paths = list(tree.problems), set()
     recipe, data = None, copy.deepcopy(tree.data)
     # Each round takes out what is at fault; filling its place can bring up the next one.

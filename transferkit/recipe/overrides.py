@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from transferkit.errors import NOTHING, Problem
 from transferkit.recipe.yaml_tree import Path, Tree, parse_yaml, path_text
 
-Overrides = Iterable[str] | Mapping[str, object]
 _PART = re.compile(r"\.?([^.\[\]=]+)|\[(\d+)\]")
 
 
@@ -23,30 +22,27 @@ def parse_path(text: str) -> Path | None:
     return tuple(parts) if parts and not text.startswith(".") else None
 
 
-def apply_overrides(tree: Tree, overrides: Overrides) -> None:
-    """Write overrides into `tree`, in order. Faults join the tree's problems.
-
-    Args:
-        overrides: texts `KEY=VALUE`, VALUE being YAML, as from the command line; or values by key, as keyword
-            arguments of Python, where `__` stands for a step down: `phases__0__epochs`.
-    """
-    if isinstance(overrides, Mapping):
-        for key, value in overrides.items():
-            path = tuple(int(part) if part.isdigit() else part for part in key.split("__"))
-            _apply(tree, path, value, where=f"{key}=")
-        return
-    for override in overrides:
-        key, equals, value = override.partition("=")
+def apply_changes(tree: Tree, changes: Iterable[str]) -> None:
+    """Write texts `KEY=VALUE` (VALUE is YAML) into `tree`, in order. Faults join the tree's problems."""
+    for change in changes:
+        key, equals, value = change.partition("=")
         path = parse_path(key.strip())
         if not equals or path is None:
             rule = "must look like KEY=VALUE, such as phases[0].epochs=3"
-            tree.problems.append(Problem("", override, rule, where="--set"))
+            tree.problems.append(Problem("", change, rule, where="--set"))
             continue
         parsed = parse_yaml(value, origin="--set")
         if parsed.problems:
             tree.problems.append(Problem(path_text(path), value, "is not valid YAML", where="--set"))
             continue
         _apply(tree, path, parsed.data, where="--set")
+
+
+def apply_overrides(tree: Tree, overrides: Mapping[str, object]) -> None:
+    """Write Python values by key into `tree`; `phases__0__epochs` is `phases[0].epochs`."""
+    for key, value in overrides.items():
+        path = tuple(int(part) if part.isdigit() else part for part in key.split("__"))
+        _apply(tree, path, value, where=f"{key}=")
 
 
 def _apply(tree: Tree, path: Path, value: object, *, where: str) -> None:

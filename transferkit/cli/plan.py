@@ -1,0 +1,23 @@
+"""`transferkit plan`: what a run would do."""
+
+from typing import Annotated
+
+import typer
+
+from transferkit.cli.options import RecipeArgument, SetOption
+
+
+def plan(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    measure: Annotated[bool, typer.Option("--measure", help="Time a few steps of each phase on this machine.")] = False,
+) -> None:
+    """Print phases, what trains in them, steps and rates, without training."""
+    from transferkit.cli.quiet import start_tensorflow
+    from transferkit.finetuner import FineTuner
+    from transferkit.train.runtime import choose_backend
+
+    tuner = FineTuner.from_recipe(recipe, changes or ())
+    choose_backend(tuner.recipe.runtime.backend)
+    start_tensorflow()
+    typer.echo(tuner.plan(measure=measure))

@@ -1,0 +1,96 @@
+"""`transferkit predict`: a finished run answers for new pictures."""
+
+import csv
+import glob
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from transferkit.errors import DataError
+
+
+def predict(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH…", help="Picture files, folders, or glob patterns.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with every class's probability.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV with every class's probability.")] = False,
+) -> None:
+    """Print the class and probability of pictures."""
+    if as_json and as_csv:
+        raise DataError("--json and --csv exclude each other; choose one.")
+    from transferkit.bundle.predictor import load_run
+    from transferkit.cli.quiet import start_tensorflow
+    from transferkit.progress import ConsoleProgress
+
+    files = _find_files(paths)
+    start_tensorflow()
+    # Results go to standard output, progress beside them.
+    predictor = load_run(run_dir)
+    found = predictor.predict(files, progress=ConsoleProgress(Console(stderr=True)))
+    if as_json:
+        entries = [
+            {"path": one.path, "error": one.error}
+            if one.error
+            else {"path": one.path, "class": one.class_name, "probabilities": one.probabilities}
+            for one in found
+        ]
+        json.dump(entries, sys.stdout, indent=2, ensure_ascii=False)
+        sys.stdout.write("\n")
+    elif as_csv:
+        writer = csv.writer(sys.stdout)
+        names = predictor.class_names
+        writer.writerow(["path", "prediction", "error", *(f"probability {name}" for name in names)])
+        for one in found:
+            values = [f"{one.probabilities[name]:.9g}" for name in names] if not one.error else [""] * len(names)
+            writer.writerow([one.path, one.class_name or "", one.error or "", *values])
+    else:
+        _print_table(found)
+    if all(one.error for one in found):
+        raise DataError("none of these files could be read as a picture")
+
+
+def _find_files(paths: list[str]) -> list[Path]:
+    """Files by name; all pictures below folders; what patterns match."""
+    from transferkit.data.folder_source import picture_files
+
+    files: list[Path] = []
+    for text in paths:
+        path = Path(text)
+        if path.is_dir():
+            found = list(picture_files(path))
+        elif path.exists():
+            found = [path]
+        else:
+            matched = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
+            found = [file for match in matched for file in (picture_files(match) if match.is_dir() else [match])]
+        if not found:
+            raise DataError(f"{text}: no picture there. Give picture files, folders of pictures, or glob patterns.")
+        files += found
+    return files
+
+
+def _print_table(found) -> None:
+    table = Table()
+    table.add_column("picture", overflow="fold")
+    table.add_column("prediction")
+    table.add_column("probability", justify="right")
+    table.add_column("next")
+    for one in found:
+        if one.error:
+            table.add_row(_plain(one.path), "", "", _plain(one.error))
+            continue
+        ranked = sorted(one.probabilities.items(), key=lambda item: -item[1])
+        following = ", ".join(f"{name} {value:.1%}" for name, value in ranked[1:3])
+        table.add_row(_plain(one.path), _plain(one.class_name), f"{one.probability:.1%}", _plain(following))
+    Console().print(table)
+
+
+def _plain(text: str):
+    from rich.text import Text
+
+    return Text(text)
