@@ -1,13 +1,18 @@
 """`transferkit finetune`: the main job."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from transferkit.cli.options import RecipeArgument, SetOption
+
+if TYPE_CHECKING:
+    from transferkit.evaluate.metrics import EvalReport
 
 
 def finetune(
@@ -40,10 +45,11 @@ def finetune(
     console.print(f"run folder: {result.run_dir}", markup=False, highlight=False)
 
 
-def _results_table(report) -> Table:
-    table = Table(title="results", title_justify="left")
-    for head in ("split", "images", "accuracy", "balanced", "top 5", "macro F1", "log loss", "ROC AUC", "majority class"):
-        table.add_column(head, justify="left" if head == "split" else "right")
+def _results_table(report: "Mapping[str, EvalReport]") -> Table:
+    table = Table(title="results", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    heads = ("split", "images", "accuracy", "balanced", "top 5", "macro F1", "log loss", "ROC AUC", "majority")
+    for head in heads:
+        table.add_column(head, justify="left" if head == "split" else "right", no_wrap=True)
     for split, one in report.items():
         table.add_row(
             split,

@@ -4,14 +4,20 @@ import csv
 import glob
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from transferkit.errors import DataError
+
+if TYPE_CHECKING:
+    from transferkit.bundle.predictor import Prediction
 
 
 def predict(
@@ -74,23 +80,17 @@ def _find_files(paths: list[str]) -> list[Path]:
     return files
 
 
-def _print_table(found) -> None:
-    table = Table()
+def _print_table(found: "Sequence[Prediction]") -> None:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+    table.add_column("prediction", no_wrap=True)
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("next", no_wrap=True)
     table.add_column("picture", overflow="fold")
-    table.add_column("prediction")
-    table.add_column("probability", justify="right")
-    table.add_column("next")
     for one in found:
         if one.error:
-            table.add_row(_plain(one.path), "", "", _plain(one.error))
+            table.add_row("", "", Text(one.error), Text(one.path))
             continue
         ranked = sorted(one.probabilities.items(), key=lambda item: -item[1])
-        following = ", ".join(f"{name} {value:.1%}" for name, value in ranked[1:3])
-        table.add_row(_plain(one.path), _plain(one.class_name), f"{one.probability:.1%}", _plain(following))
+        following = f"{ranked[1][0]} {ranked[1][1]:.1%}"
+        table.add_row(Text(one.class_name or ""), f"{one.probability:.1%}", Text(following), Text(one.path))
     Console().print(table)
-
-
-def _plain(text: str):
-    from rich.text import Text
-
-    return Text(text)
