@@ -49,3 +49,9 @@ def picture_folder(tmp_path: Path) -> Path:
 def folder_maker():
     """`make_folder`, for other sizes."""
     return make_folder
+
+
+@pytest.fixture(scope="session")
+def session_folder_maker():
+    """`make_folder`, for fixtures that outlive a test."""
+    return make_folder
