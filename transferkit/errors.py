@@ -37,8 +37,30 @@ class PictureError(TransferkitError):
 
 
 NOTHING = object()
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
+_MAX_PROBLEMS_SHOWN = 30
+
+
+class _AsYaml(reprlib.Repr):
+    """Values as a recipe writes them, cut to a line."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = 60
+
+    def repr_bool(self, value: bool, _: int) -> str:
+        return "true" if value else "false"
+
+    def repr_NoneType(self, _: None, __: int) -> str:
+        return "null"
+
+    def repr_int(self, value: int, level: int) -> str:
+        try:
+            return super().repr_int(value, level)
+        except ValueError:  # Python writes out no number of more than 4300 digits
+            return "a very long number"
+
+
+show_value = _AsYaml().repr
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +80,25 @@ class Problem:
     allowed: tuple[str, ...] = ()
     where: str = ""
 
+    @property
+    def guess(self) -> str | None:
+        """What was probably meant."""
+        near = difflib.get_close_matches(self.given, self.allowed, n=1) if isinstance(self.given, str) else []
+        return near[0] if near else None
+
     def __str__(self) -> str:
         text = ", ".join(part for part in (self.where, self.path) if part)
         text += ": " if text else ""
-        text += self.rule if self.given is NOTHING else f"{_SHORT.repr(self.given)} {self.rule}"
-        if guess := difflib.get_close_matches(str(self.given), self.allowed, n=1):
-            text += f"; did you mean {guess[0]!r}?"
+        text += self.rule if self.given is NOTHING else f"{show_value(self.given)} {self.rule}"
+        if self.guess:
+            text += f"; did you mean {self.guess!r}?"
         if self.allowed:
             text += f"\n    allowed: {', '.join(self.allowed)}"
         return text
 
 
 class RecipeError(TransferkitError):
-    """All faults of one recipe at once.
+    """All faults of one recipe at once; the message shows no more than a screen holds.
 
     Args:
         source: file name or other origin, shown first.
@@ -81,4 +109,7 @@ class RecipeError(TransferkitError):
         self.source = source
         self.problems = tuple(problems)
         count = f"{len(self.problems)} problem{'s' if len(self.problems) != 1 else ''}"
-        super().__init__("\n".join([f"{source}: {count}", *(f"  {problem}" for problem in self.problems)]))
+        lines = [f"{source}: {count}", *(f"  {problem}" for problem in self.problems[:_MAX_PROBLEMS_SHOWN])]
+        if len(self.problems) > _MAX_PROBLEMS_SHOWN:
+            lines.append(f"  and {len(self.problems) - _MAX_PROBLEMS_SHOWN} more")
+        super().__init__("\n".join(lines))

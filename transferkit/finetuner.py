@@ -68,9 +68,7 @@ class FineTuner:
 
     recipe: Recipe
 
-    def __init__(
-        self, data: Path | str | Mapping[str, Any], *, backbone: str | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, data: Path | str | Mapping[str, Any], *, backbone: str | None = None, **settings: Any) -> None:
         section = data if isinstance(data, Mapping) else {"source": {"folder": str(data)}}
         model = {**settings.pop("model", {}), **({"backbone": backbone} if backbone else {})}
         self.recipe = check_draft(draft_values({"data": section, "model": model, **settings}, source="FineTuner(…)"))
@@ -131,9 +129,7 @@ class FineTuner:
             self._check_layer_names(shape)
         listing = list_source(recipe.data)
         classifier = build_classifier(recipe.model, spec, num_classes=len(listing.class_names), **shape)
-        data = load_data(
-            listing, recipe.data, seed=recipe.seed, need_test="test" in recipe.evaluate, progress=progress
-        )
+        data = load_data(listing, recipe.data, seed=recipe.seed, need_test="test" in recipe.evaluate, progress=progress)
         progress.say(data.describe())
         schedule = resolve_schedule(
             recipe.phases,
@@ -157,10 +153,13 @@ class FineTuner:
         if training.error:
             kept = f"\nWhat was reached before is in {run_dir}." if training.best else ""
             raise type(training.error)(f"{training.error}{kept}") from training.error
+        ended_early = RunResult(run_dir, {}, tuple(training.epochs), training.best, model, interrupted=True)
         if training.interrupted:
-            return RunResult(run_dir, {}, tuple(training.epochs), training.best, model, interrupted=True)
-
-        report, probabilities = evaluate_splits(model, data, recipe, progress=progress)
+            return ended_early
+        try:
+            report, probabilities = evaluate_splits(model, data, recipe, progress=progress)
+        except KeyboardInterrupt:
+            return ended_early
         run_folder.write_predictions(run_dir, data, probabilities)
         run_folder.write_figures(run_dir, result_figures(data, report, probabilities))
         run_folder.write_results(run_dir, report)

@@ -2,24 +2,38 @@
 
 import html
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from transferkit.backbones.table import BACKBONES
+from transferkit.data.listing import SPLITS, Split
 from transferkit.data.load import Data, count_splits, is_on_this_machine, list_source
 from transferkit.model.classifier import Classifier, build_classifier
 from transferkit.progress import Quiet, format_seconds
 from transferkit.recipe.recipe import Recipe
 from transferkit.schedule.schedule import Phase, resolve_schedule
-from transferkit.train.features import FeatureStore
+from transferkit.train.features import FeatureStore, features_mb, memory_mb
 from transferkit.train.forward import compute_outputs
 from transferkit.train.phase_run import PhaseRun
 from transferkit.train.runtime import resolve_precision
 
-# Enough steps for a stable time; the first epoch, which traces the graph, is not counted.
-_MEASURED_STEPS = 4
+# What stands in while the data is not on this machine.
+_UNKNOWN_STEPS, _UNKNOWN_CLASSES = 100, 2
+# A step's time is the difference between a long epoch and one of a single step; quick steps need more of them.
+_LONG_S, _MIN_STEPS, _MAX_STEPS = 2.0, 4, 64
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStage:
+    """One stage; `end` is its last layer."""
+
+    name: str
+    end: str
+    num_layers: int
+    num_parameters: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +41,25 @@ class PlannedPhase:
     """One phase, resolved.
 
     Args:
-        stages: indices of the stages in which something trains; the head is the one after the backbone's last.
+        phase: its rates are approximate while the data is not on this machine.
+        stages: names of those in which something trains.
+        shares: of the rate, by stage, where it is not 1.
         num_parameters: that train.
         num_steps: over all epochs, `None` while the data is not on this machine.
-        first_rate, peak_rate, last_rate: learning rates of the first, the highest and the last step.
-        stored: whether the frozen part runs once and its outputs are kept.
-        epoch_s, once_s: measured seconds per epoch, and for the frozen part once.
+        frozen: the stages below, and how often they run, in words.
+        num_once: pictures that the stages below see once, before the phase.
+        num_again: pictures that they see in every epoch although nothing changes them.
+        epoch_s, once_s: measured seconds per epoch, and before the first one.
     """
 
-    name: str
-    epochs: int
-    stages: tuple[int, ...]
+    phase: Phase
+    stages: tuple[str, ...]
+    shares: Mapping[str, float]
     num_parameters: int
     num_steps: int | None
-    first_rate: float
-    peak_rate: float
-    last_rate: float
-    stored: bool
+    frozen: str
+    num_once: int = 0
+    num_again: int = 0
     epoch_s: float | None = None
     once_s: float | None = None
 
@@ -52,35 +68,39 @@ class PlannedPhase:
 class Plan:
     """A schedule as people read it; printing it gives a table."""
 
-    backbone: str
-    num_parameters: int
-    stages: tuple[tuple[str, int, int], ...]
-    num_pictures: tuple[tuple[str, int], ...] | None
+    recipe: Recipe
+    stages: tuple[PlannedStage, ...]
+    num_pictures: Mapping[Split, int] | None
     phases: tuple[PlannedPhase, ...]
+    wants_times: bool = False
+
+    @property
+    def num_parameters(self) -> int:
+        return sum(stage.num_parameters for stage in self.stages)
 
     def __str__(self) -> str:
+        data, model = self.recipe.data, self.recipe.model
         if self.num_pictures:
-            data = ", ".join(f"{count} {split}" for split, count in self.num_pictures)
+            counts = ", ".join(f"{self.num_pictures[split]} {split}" for split in SPLITS if self.num_pictures[split])
+            steps = -(-self.num_pictures["train"] // data.batch_size)
+            text = f"{counts}; {steps} steps of {data.batch_size} pictures per epoch"
         else:
-            data = "not on this machine yet; steps are known once it is"
-        lines = [f"data      {data}", f"backbone  {self.backbone}, {self.num_parameters:,} parameters with the head"]
-        lines += [f"  {name:<8} {layers:>4} layers {count:>12,} parameters" for name, layers, count in self.stages]
-        for phase in self.phases:
-            steps = f"{phase.num_steps} steps" if phase.num_steps else "steps not known yet"
-            trained = ", ".join(self.stages[stage][0] for stage in phase.stages)
-            lines += [
-                f"phase {phase.name}: {phase.epochs} epochs, {steps}",
-                f"  trains  {phase.num_parameters:,} parameters in {trained}",
-                f"  rates   {phase.first_rate:.2e} at the start, {phase.peak_rate:.2e} at the peak, "
-                f"{phase.last_rate:.2e} at the end",
-                f"  frozen  {_frozen(phase)}",
-            ]
-            if phase.epoch_s is not None:
-                once = f", and {format_seconds(phase.once_s)} once for the frozen part" if phase.once_s else ""
-                lines.append(f"  time    {format_seconds(phase.epoch_s)} per epoch{once}")
-        if all(phase.epoch_s is not None for phase in self.phases):
-            total_s = sum(phase.epochs * (phase.epoch_s or 0) + (phase.once_s or 0) for phase in self.phases)
-            lines.append(f"training takes about {format_seconds(total_s)} on this machine")
+            text = f"not on this machine yet: steps are unknown, the head is counted with {_UNKNOWN_CLASSES} classes"
+        lines = [
+            f"data      {text}",
+            f"backbone  {model.backbone} at {data.image_size} px, {self.num_parameters:,} parameters with the head",
+        ]
+        lines += [
+            f"  {one.name:<8} {one.num_layers:>4} layers {one.num_parameters:>12,} parameters, to {one.end}"
+            for one in self.stages
+        ]
+        for planned in self.phases:
+            lines += _lines(planned, self.recipe)
+        if self.wants_times and not self.num_pictures:
+            lines.append("times are measured once the data is on this machine")
+        elif self.wants_times:
+            total_s = sum(one.phase.epochs * (one.epoch_s or 0) + (one.once_s or 0) for one in self.phases)
+            lines.append(f"training takes about {format_seconds(total_s)} on this machine, once the pictures are read")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -96,118 +116,165 @@ def make_plan(recipe: Recipe, *, measure: bool) -> Plan:
     Raises:
         TransferkitError: the recipe does not fit the network or the data.
     """
-    spec = BACKBONES[recipe.model.backbone]
     listing = list_source(recipe.data) if is_on_this_machine(recipe.data) else None
-    num_classes = len(listing.class_names) if listing else 2
+    counts = count_splits(listing, recipe.data, seed=recipe.seed) if listing else None
     precision = resolve_precision(recipe.runtime.precision)
     classifier = build_classifier(
         recipe.model,
-        spec,
+        BACKBONES[recipe.model.backbone],
         image_size_px=recipe.data.image_size,
-        num_classes=num_classes,
+        num_classes=len(listing.class_names) if listing else _UNKNOWN_CLASSES,
         seed=recipe.seed,
         precision=precision,
         load=False,
     )
-    counts = count_splits(listing, recipe.data, seed=recipe.seed) if listing else None
-    batch_size = recipe.data.batch_size
-    steps = -(-counts["train"] // batch_size) if counts else 1
     schedule = resolve_schedule(
-        recipe.phases, stages=classifier.stages, steps_per_epoch=steps, augment=bool(recipe.augment)
+        recipe.phases,
+        stages=classifier.stages,
+        steps_per_epoch=-(-counts["train"] // recipe.data.batch_size) if counts else _UNKNOWN_STEPS,
+        augment=bool(recipe.augment),
     )
-    planned = [_planned(phase, classifier, known=counts is not None) for phase in schedule]
+    planned = []
+    kept: set[tuple[int, Split]] = set()
+    for phase in schedule:
+        kept = {one for one in kept if one[0] <= phase.cut}
+        planned.append(_planned(phase, classifier, counts, kept))
     if measure and counts:
-        planned = [
-            _measured(one, phase, classifier, recipe, precision, counts["train"], counts["validation"])
-            for one, phase in zip(planned, schedule, strict=True)
-        ]
-    names = [*(f"stage {stage.index}" for stage in classifier.stages[:-1]), "head"]
+        planned = [_measured(one, classifier, recipe, precision, counts) for one in planned]
     return Plan(
-        backbone=spec.name,
-        num_parameters=classifier.network.count_params(),
+        recipe=recipe,
         stages=tuple(
-            (name, len(stage.layers), stage.num_parameters)
-            for name, stage in zip(names, classifier.stages, strict=True)
+            PlannedStage(name, stage.layers[-1], len(stage.layers), stage.num_parameters)
+            for name, stage in zip(_stage_names(classifier), classifier.stages, strict=True)
         ),
-        num_pictures=tuple(sorted(counts.items(), key=lambda item: -item[1])) if counts else None,
+        num_pictures=counts,
         phases=tuple(planned),
+        wants_times=measure,
     )
 
 
-def _planned(phase: Phase, classifier: Classifier, *, known: bool) -> PlannedPhase:
-    trained = [
-        (stage.index, weight.size)
+def _stage_names(classifier: Classifier) -> tuple[str, ...]:
+    return (*(f"stage {stage.index}" for stage in classifier.stages[:-1]), "head")
+
+
+def _planned(
+    phase: Phase, classifier: Classifier, counts: Mapping[Split, int] | None, kept: set[tuple[int, Split]]
+) -> PlannedPhase:
+    """A phase without times; `kept` are the features there by then, to which it adds its own."""
+    names = _stage_names(classifier)
+    trained = {
+        names[stage.index]: [weight for weight in stage.weights if weight.path in phase.trainable]
         for stage in classifier.stages
-        for weight in stage.weights
-        if weight.path in phase.trainable
-    ]
+    }
+    wanted: list[Split] = ([] if phase.augment else ["train"]) + ["validation"] if phase.cut else []
+    new = {split: counts[split] for split in wanted if (phase.cut, split) not in kept} if counts else {}
+    new_mb = features_mb(classifier.input_shape(phase.cut), sum(new.values())) if phase.cut else 0.0
+    fits = new_mb <= memory_mb()
+    below = "stage 0" if phase.cut == 1 else f"stage 0 to {phase.cut - 1}"
+    if not phase.cut:
+        frozen = "no whole stage"
+    elif phase.augment:
+        frozen = f"{below}, computed for every augmented picture"
+    elif not fits:
+        frozen = f"{below}, computed in every epoch: {new_mb:,.0f} MB of outputs do not fit into the free memory"
+    elif counts and not new:
+        frozen = f"{below}, computed before"
+    else:
+        frozen = f"{below}, computed once" + (f" ({new_mb:,.1f} MB of outputs kept)" if counts else "")
+    if fits:
+        kept |= {(phase.cut, split) for split in wanted}
     return PlannedPhase(
-        name=phase.name,
-        epochs=phase.epochs,
-        stages=tuple(sorted({stage for stage, _ in trained})),
-        num_parameters=sum(size for _, size in trained),
-        num_steps=phase.num_steps if known else None,
-        first_rate=phase.rates[0],
-        peak_rate=max(phase.rates),
-        last_rate=phase.rates[-1],
-        stored=phase.cut > 0 and not phase.augment,
+        phase=phase,
+        stages=tuple(name for name, weights in trained.items() if weights),
+        shares={
+            name: phase.multipliers[weights[0].path]
+            for name, weights in trained.items()
+            if weights and weights[0].path in phase.multipliers
+        },
+        num_parameters=sum(weight.size for weights in trained.values() for weight in weights),
+        num_steps=phase.num_steps if counts else None,
+        frozen=frozen,
+        num_once=sum(new.values()) if fits else 0,
+        num_again=0 if fits else sum(new.values()),
     )
 
 
 def _measured(
-    planned: PlannedPhase,
-    phase: Phase,
-    classifier: Classifier,
-    recipe: Recipe,
-    precision: str,
-    num_train: int,
-    num_validation: int,
+    planned: PlannedPhase, classifier: Classifier, recipe: Recipe, precision: str, counts: Mapping[Split, int]
 ) -> PlannedPhase:
-    """A planned phase with times from a few steps on random pictures."""
+    """A planned phase with times, from a few steps on random pictures."""
     batch_size, size_px = recipe.data.batch_size, recipe.data.image_size
-    num_images = _MEASURED_STEPS * batch_size
-    draw = np.random.default_rng(0)
-    rows = np.arange(num_images)
+    num_classes = classifier.network.output_shape[-1]
+    rows = np.arange(batch_size)
     data = Data(
-        class_names=tuple(map(str, range(classifier.network.output_shape[-1]))),
-        images=draw.integers(0, 256, (num_images, size_px, size_px, 3), dtype=np.uint8),
-        labels=(rows % classifier.network.output_shape[-1]).astype(np.int32),
+        class_names=tuple(map(str, range(num_classes))),
+        images=np.random.default_rng(0).integers(0, 256, (batch_size, size_px, size_px, 3), dtype=np.uint8),
+        labels=(rows % num_classes).astype(np.int32),
         paths=(),
         rows={"train": rows, "validation": rows, "test": rows[:0]},
         skipped=(),
     )
-    short = replace(
-        phase,
-        epochs=2,
-        steps_per_epoch=_MEASURED_STEPS,
-        rates=(phase.rates[0],) * (2 * _MEASURED_STEPS),
-    )
+    # A random start can overflow, and a loss that is no number ends an epoch; zeros compute as fast.
+    for variable in classifier.network.weights:
+        variable.assign(np.zeros(variable.shape))
     store = FeatureStore(classifier, data, batch_size=batch_size, progress=Quiet())
-    run = PhaseRun(classifier, data, short, store, recipe=recipe, precision=precision, progress=Quiet())
-    run.fit_epoch(0, [], Quiet())
-    both_s = run.fit_epoch(1, [], Quiet()).seconds
-    validation_s = _forward_s(run.val_network, run.val_inputs, rows, batch_size)
-    train_s = max(0.0, both_s - validation_s)
-    once_s = None
-    if phase.cut:
-        num_once = num_validation + (num_train if planned.stored else 0)
-        lower = classifier.lower(phase.cut)
-        _forward_s(lower, data.images, rows[:batch_size], batch_size)
-        once_s = _forward_s(lower, data.images, rows, batch_size) * num_once / num_images
+    first_s = batch_s = 0.0
+    if planned.phase.cut:
+        first_s, batch_s = (_seconds(store.features, planned.phase.cut, split) for split in ("validation", "train"))
+    phase = replace(planned.phase, steps_per_epoch=1, rates=(0.0,))
+    run = PhaseRun(classifier, data, phase, store, recipe=recipe, precision=precision, progress=Quiet())
+    traced_s, short_s = (_seconds(run.fit_epoch, 0, (), Quiet()) for _ in range(2))
+    num_steps = min(_MAX_STEPS, max(_MIN_STEPS, round(_LONG_S / short_s)))
+    run.rows, run.labels = np.tile(run.rows, num_steps), np.tile(run.labels, num_steps)
+    step_s = max(0.0, _seconds(run.fit_epoch, 0, (), Quiet()) - short_s) / (num_steps - 1)
+    val_s = _seconds(lambda: compute_outputs(run.val_network, run.val_inputs, run.val_rows, batch_size=batch_size))
+    val_batches = -(-counts["validation"] // batch_size)
+    epoch_s = short_s + (planned.phase.steps_per_epoch - 1) * step_s + (val_batches - 1) * val_s
     return replace(
-        planned, epoch_s=(train_s * num_train + validation_s * num_validation) / num_images, once_s=once_s
+        planned,
+        epoch_s=epoch_s + batch_s * planned.num_again / batch_size,
+        once_s=max(0.0, traced_s - short_s) + max(0.0, first_s - batch_s) + batch_s * planned.num_once / batch_size,
     )
 
 
-def _forward_s(network: Any, inputs: np.ndarray, rows: np.ndarray, batch_size: int) -> float:
+def _seconds(work: Callable[..., Any], *arguments: Any) -> float:
     start_s = time.monotonic()
-    compute_outputs(network, inputs, rows, batch_size=batch_size)
+    work(*arguments)
     return time.monotonic() - start_s
 
 
-def _frozen(phase: PlannedPhase) -> str:
-    lowest = phase.stages[0]
-    if lowest == 0:
-        return "nothing"
-    below = f"stage 0 to {lowest - 1}" if lowest > 1 else "stage 0"
-    return f"{below}, computed once" if phase.stored else f"{below}, computed for every augmented picture"
+def _lines(planned: PlannedPhase, recipe: Recipe) -> list[str]:
+    """A phase as people read it."""
+    phase, spec = planned.phase, planned.phase.spec
+    steps = f"{planned.num_steps} steps" if planned.num_steps else "steps not known yet"
+    early = f", ends after {spec.early_stopping.patience} epochs without a better one" if spec.early_stopping else ""
+    norm = f"; batch norm: {spec.batch_norm}" if BACKBONES[recipe.model.backbone].has_batch_norm else ""
+    clip = f", gradients clipped to norm {spec.clip_norm:g}" if spec.clip_norm else ""
+    augment = ", ".join(one.kind for one in recipe.augment) if phase.augment else "no augmentation"
+    lines = [
+        f"phase {phase.name}: {phase.epochs} epoch{'s' if phase.epochs > 1 else ''}, {steps}{early}",
+        f"  trains  {planned.num_parameters:,} parameters in {', '.join(planned.stages)}{norm}",
+        f"  rate    {_rate(planned)}",
+        f"  with    {spec.optimizer.name}, weight decay {spec.weight_decay:g}{clip}; {augment}",
+        f"  frozen  {planned.frozen}",
+    ]
+    if planned.epoch_s is not None:
+        start = format_seconds(planned.once_s or 0.0)
+        lines.append(f"  time    {format_seconds(planned.epoch_s)} per epoch, after {start} to start")
+    return lines
+
+
+def _rate(planned: PlannedPhase) -> str:
+    """The phase's learning rate over its steps, in words."""
+    rates, schedule = planned.phase.rates, planned.phase.spec.schedule
+    about = "" if planned.num_steps else "about "
+    text = peak = f"{max(rates):.1e}"
+    if rates[0] < max(rates):
+        text = f"rises from {about}{rates[0]:.1e} to {peak}"
+    if rates[-1] < max(rates):
+        text += f"{', then falls' if rates[0] < max(rates) else ' at first, falls'} to {about}{rates[-1]:.1e}"
+        text += f" ({schedule.kind})"
+    if schedule.kind == "plateau":
+        text += f", times {schedule.factor:g} after {schedule.patience} epochs without a better one"
+    shares = ", ".join(f"times {share:g} in {stage}" for stage, share in planned.shares.items())
+    return f"{text}; {shares}" if shares else text

@@ -1,4 +1,4 @@
-"""How long work tells how far it is. The library reports to a `Progress`; what a person sees is decided by the caller."""
+"""How long work tells how far it is; what a person sees of it is decided by the caller."""
 
 import time
 from collections.abc import Iterator

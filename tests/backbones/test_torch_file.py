@@ -24,7 +24,7 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 @dataclass(frozen=True, eq=False)
 class Storage:
     items: np.ndarray
-    num_items: int | None = None            # what the pickle claims, where that differs
+    num_items: int | None = None  # what the pickle claims, where that differs
     type_name: str = "FloatStorage"
 
 
@@ -178,10 +178,10 @@ def test_known_name_called_in_another_way_is_refused(write_file, module, name):
 @pytest.mark.parametrize(
     ("offset", "shape", "strides"),
     [
-        (6, (1,), (1,)),                    # starts behind the end
-        (1, (2, 3), (3, 1)),                # ends behind the end
-        (0, (5,), (2**60,)),                # 64 bits overflow to 0: NumPy alone would read foreign memory
-        (0, (10**12,), (0,)),               # a few bytes that would become terabytes
+        (6, (1,), (1,)),  # starts behind the end
+        (1, (2, 3), (3, 1)),  # ends behind the end
+        (0, (5,), (2**60,)),  # 64 bits overflow to 0: NumPy alone would read foreign memory
+        (0, (10**12,), (0,)),  # a few bytes that would become terabytes
         (-1, (1,), (1,)),
         (5, (2,), (-1,)),
         (0, (2, 3), (1,)),
@@ -235,12 +235,12 @@ def test_damaged_byte_raises_nothing_but_a_weights_error(write_file):
             except WeightsError:
                 refused += 1
 
-    assert refused > len(content)           # a change of an item or of a name is no damage that the format shows
+    assert refused > len(content)  # a change of an item or of a name is no damage that the format shows
 
 
 def test_huge_memo_index_costs_no_memory(tmp_path):
     path = tmp_path / "weights.pth"
-    path.write_bytes(b"\x80\x02K\x01r\x00\x00\x00\x01.")        # "remember 1 as number 2**24"
+    path.write_bytes(b"\x80\x02K\x01r\x00\x00\x00\x01.")  # "remember 1 as number 2**24"
     tracemalloc.start()
 
     with pytest.raises(WeightsError, match="magic number"):

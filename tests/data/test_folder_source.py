@@ -22,7 +22,11 @@ def test_classes_are_the_sorted_sub_folders(tmp_path):
     listing = list_folder(tmp_path)
 
     assert listing.class_names == ("C", "a", "b")
-    assert [(picture.path, picture.label) for picture in listing.pictures] == [("C/1.png", 0), ("a/1.png", 1), ("b/1.png", 2)]
+    assert [(picture.path, picture.label) for picture in listing.pictures] == [
+        ("C/1.png", 0),
+        ("a/1.png", 1),
+        ("b/1.png", 2),
+    ]
 
 
 def test_odd_names_are_found_and_files_that_are_no_pictures_are_not(tmp_path):
@@ -68,7 +72,9 @@ def test_two_validation_folders_are_refused(tmp_path):
         list_folder(tmp_path)
 
 
-@pytest.mark.parametrize(("make", "says"), [(lambda path: None, "no such folder"), (lambda path: path.touch(), "a file")])
+@pytest.mark.parametrize(
+    ("make", "says"), [(lambda path: None, "no such folder"), (lambda path: path.touch(), "a file")]
+)
 def test_a_missing_folder_is_named_with_where_it_was_looked_for(tmp_path, make, says):
     path = tmp_path / "photos"
     make(path)

@@ -122,7 +122,9 @@ def test_a_class_without_a_readable_picture_is_named_with_reasons(picture_folder
     assert "empty file" in str(caught.value)
 
 
-@pytest.mark.parametrize(("shares", "empty"), [((0.01, 0.3), "validation"), ((0.3, 0.01), "test"), ((0.3, 0.0), "test")])
+@pytest.mark.parametrize(
+    ("shares", "empty"), [((0.01, 0.3), "validation"), ((0.3, 0.01), "test"), ((0.3, 0.0), "test")]
+)
 def test_an_empty_split_is_refused(picture_folder, shares, empty):
     split = SplitSpec(validation=shares[0], test=shares[1])
 

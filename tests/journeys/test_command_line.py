@@ -21,7 +21,7 @@ _NOISE = re.compile(r"^[IWEF]\d{4} |absl::InitializeLog|oneDNN|cuda", re.MULTILI
 
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory, session_folder_maker, command):
-    """`transferkit finetune` on an own folder: only data.source of the shipped folder recipe is new; small and short."""
+    """`transferkit finetune` on an own folder: the shipped folder recipe with another data.source, small and short."""
     root = tmp_path_factory.mktemp("cli")
     folder = session_folder_maker(root / "my photos", classes=3, each=10)
     done = command(
@@ -94,9 +94,11 @@ def test_user_mistakes_are_one_plain_text_and_exit_code_2(ran, command, tmp_path
         assert len(done.stderr.splitlines()) < 25
 
 
-def test_our_own_mistakes_keep_their_traceback_and_exit_code_1(monkeypatch, command, tmp_path):
+def test_our_own_mistakes_keep_their_traceback_and_exit_code_1(command, tmp_path):
     (tmp_path / "sitecustomize.py").write_text(
-        "import transferkit.check\ndef broken(*_, **__): raise ZeroDivisionError\ntransferkit.check.load_recipe = broken\n"
+        "import transferkit.check\n"
+        "def broken(*_, **__): raise ZeroDivisionError\n"
+        "transferkit.check.load_recipe = broken\n"
     )
 
     done = command("check", "quickstart", env={**os.environ, "PYTHONPATH": str(tmp_path)})
@@ -138,7 +140,7 @@ def test_another_keras_backend_is_a_clear_error(command):
 
 def test_weights_without_a_network_are_a_clear_error_within_15_s(command, ran, tmp_path):
     folder, _, _ = ran
-    nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY")}
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
     start_s = time.monotonic()
 
     done = command(

@@ -54,7 +54,7 @@ def _blocks(*rows: tuple[int, int, int, int, int]) -> Iterator[_Block]:
     for number, (repeats, kernel_size, stride, expansion, out_channels) in enumerate(rows, start=1):
         for letter in "abcd"[:repeats]:
             yield _Block(f"block{number}{letter}", kernel_size, stride, expansion, in_channels, out_channels)
-            stride, in_channels = 1, out_channels       # only the first of a row changes the shape
+            stride, in_channels = 1, out_channels  # only the first of a row changes the shape
 
 
 _BLOCKS: Final = tuple(
@@ -143,7 +143,7 @@ def load_imagenet_weights(backbone: "keras.Model") -> None:
         # PyTorch keeps (outputs, inputs per group, height, width); a depthwise kernel's channels are its outputs.
         axes = (2, 3, 0, 1) if name.endswith("depthwise") else (2, 3, 1, 0)
         backbone.get_layer(f"{name}_conv").set_weights([np.transpose(tensors[f"{convolution}.weight"], axes)])
-        parts = ("weight", "bias", "running_mean", "running_var")    # gamma, beta and the two statistics
+        parts = ("weight", "bias", "running_mean", "running_var")  # gamma, beta and the two statistics
         backbone.get_layer(f"{name}_bn").set_weights([tensors[f"{batch_norm}.{part}"] for part in parts])
 
 
@@ -158,7 +158,7 @@ def _origins() -> Iterator[tuple[str, str, str]]:
 
 
 def _weights_path() -> Path:
-    spec = find_spec(_WEIGHTS_PACKAGE.replace("-", "_"))        # finds the package without running its code
+    spec = find_spec(_WEIGHTS_PACKAGE.replace("-", "_"))  # finds the package without running its code
     if spec is None or not spec.submodule_search_locations:
         raise WeightsError(
             "the ImageNet weights of efficientnet_lite0 are a package that is not installed; "

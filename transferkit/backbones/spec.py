@@ -28,6 +28,7 @@ class BackboneSpec:
         build: `build(input_tensor=…)` gives a Keras model from the source of `input_tensor` to the feature map, without
             weights loaded.
         preprocess: maps `(batch, height, width, 3)` RGB pixels, 0–255, to what the weights were trained with.
+        min_size_px: the smallest that its makers' own builder takes.
         feature_dim: channels of the feature map.
         stage_ends: the layer that ends each stage, from the input; one tensor crosses each of them.
         imagenet: where ImageNet weights come from: a file to download, or a function that fills a built backbone.

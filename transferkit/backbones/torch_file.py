@@ -25,7 +25,7 @@ from transferkit.errors import WeightsError
 _MAGIC_NUMBER: Final = 0x1950A86A20F9469CFC6C
 _FORMAT_VERSION: Final = 1001
 _ZIP_START: Final = b"PK\x03\x04"
-_MAX_DIMENSIONS: Final = 8              # a convolution's kernel has 4
+_MAX_DIMENSIONS: Final = 8  # a convolution's kernel has 4
 
 _ORDERED_DICT: Final = "collections.OrderedDict"
 _REBUILD_TENSOR: Final = "torch._utils._rebuild_tensor_v2"
@@ -59,7 +59,7 @@ def read_torch_tensors(path: Path) -> dict[str, np.ndarray]:
         return _tensors(io.BytesIO(content))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
-    except (ValueError, TypeError, LookupError) as error:    # what a damaged pickle makes of `pickletools` and of us
+    except (ValueError, TypeError, LookupError) as error:  # what a damaged pickle makes of `pickletools` and of us
         raise WeightsError(f"{path}: is not a complete PyTorch file in the legacy format ({error})") from error
 
 
@@ -195,7 +195,7 @@ class _PickleReader:
             case "REDUCE":
                 stack.append(_reduced(*self._pop(2)))
             case "BUILD":
-                stack.pop()             # attributes of the state dict: versions of its modules
+                stack.pop()  # attributes of the state dict: versions of its modules
             case _:
                 raise WeightsError(f"holds the pickle opcode {opcode}, which a file of tensors does not need")
 

@@ -47,7 +47,9 @@ class Predictor:
     class_names: tuple[str, ...]
     data: DataSpec
 
-    def predict(self, paths: Iterable[Path | str] | Path | str, *, progress: Progress | None = None) -> list[Prediction]:
+    def predict(
+        self, paths: Iterable[Path | str] | Path | str, *, progress: Progress | None = None
+    ) -> list[Prediction]:
         """Class and probabilities of each picture file, in order; a bad file gives an entry with its error."""
         files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
         found: list[Prediction] = []
@@ -66,7 +68,9 @@ class Predictor:
         batch_size = min(len(images), self.data.batch_size) or 1
         rows = iter(compute_outputs(self.model, images, np.arange(len(images)), batch_size=batch_size))
         return [
-            Prediction(str(file), None, {}, str(pixels)) if isinstance(pixels, PictureError) else self._of(file, next(rows))
+            Prediction(str(file), None, {}, str(pixels))
+            if isinstance(pixels, PictureError)
+            else self._of(file, next(rows))
             for file, pixels in zip(files, decoded, strict=True)
         ]
 

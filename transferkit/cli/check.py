@@ -14,4 +14,5 @@ def check(recipe: RecipeArgument, changes: SetOption = None) -> None:
     checked = load_recipe(path, changes or ())
     for warning in warnings_for(checked):
         typer.echo(f"warning: {warning}", err=True)
-    typer.echo(f"{path}: no problems ({checked.model.backbone}, {len(checked.phases)} phases)")
+    phases = "1 phase" if len(checked.phases) == 1 else f"{len(checked.phases)} phases"
+    typer.echo(f"{path}: no problems ({checked.model.backbone}, {phases})")

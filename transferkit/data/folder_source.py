@@ -32,7 +32,8 @@ def list_folder(root: Path) -> Listing:
     if not root.is_dir():
         what = "a file, not a folder" if root.exists() else "no such folder"
         raise DataError(
-            f"{root}: {what} (looked from {Path.cwd()}).\nGive the folder that holds one sub-folder of pictures per class."
+            f"{root}: {what} (looked from {Path.cwd()}).\n"
+            "Give the folder that holds one sub-folder of pictures per class."
         )
     splits = _split_folders(root)
     tops = [(split, top) for split, folder in splits for top in _class_folders(folder)] if splits else None

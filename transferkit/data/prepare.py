@@ -47,9 +47,7 @@ def prepare_pictures(listing: Listing, spec: DataSpec, *, progress: Progress) ->
         if isinstance(encoded, PictureError):
             return encoded
         try:
-            pixels = decode_picture(
-                encoded, size_px=size_px, resize=spec.resize, max_megapixels=spec.max_megapixels
-            )
+            pixels = decode_picture(encoded, size_px=size_px, resize=spec.resize, max_megapixels=spec.max_megapixels)
         except PictureError as error:
             return error
         return pixels, hashlib.sha256(encoded).digest()

@@ -1,73 +1,84 @@
 """The layers behind a recipe's augmentations. All take and give float32 images `(batch, height, width, 3)`, 0–255."""
 
-import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
-import keras
 from keras import layers, ops
 
-from transferkit.model.warp import RandomCropResize, RandomElastic
+from transferkit.model.colour import RandomBlur, RandomNoise, RandomSaturation
+from transferkit.model.cutmix import CutMix
+from transferkit.model.rand_augment import RandomOperations
+from transferkit.model.random_layer import InTurn
+from transferkit.model.warp import RandomCropResize, RandomElastic, RandomPerspective, RandomShear
 from transferkit.recipe import augment as spec
 from transferkit.recipe.spec import Choice
 
 _HALF_TURN_DEGREES = 180.0
+_GREY = 127.0
 # More draws than any layer makes in one step, so that no two steps share any.
 _DRAWS_PER_STEP = 256
+# Keras' layers would follow the global policy and compute pixels in float16.
+_FLOAT32: Final = {"dtype": "float32"}
 
 
 def _flip(flip: spec.Flip, seed: int) -> layers.Layer:
-    mode = "horizontal_and_vertical" if flip.direction == "both" else flip.direction
-    return layers.RandomFlip(mode, seed=seed)
+    if flip.direction != "both":
+        return layers.RandomFlip(flip.direction, seed=seed, **_FLOAT32)
+    # RandomFlip("horizontal_and_vertical") draws once for both: it turns images by 180 degrees or not at all.
+    return InTurn([layers.RandomFlip(one, seed=seed, **_FLOAT32) for one in ("horizontal", "vertical")])
 
 
-def _saturation_range(amount: float) -> tuple[float, float]:
-    """Keras' factor f scales colour by f / (1 − f); this is its range for scales 1 − amount … 1 + amount."""
-    return (1 - amount) / (2 - amount), (1 + amount) / (2 + amount)
+def _contrast(amount: float, seed: int) -> layers.Layer:
+    # A single number would mean 1 … 1 + amount.
+    return layers.RandomContrast((amount, amount), seed=seed, **_FLOAT32)
+
+
+def _hue(degrees: float, seed: int) -> layers.Layer:
+    return layers.RandomHue(degrees / _HALF_TURN_DEGREES, seed=seed, **_FLOAT32)
 
 
 def _color_jitter(jitter: spec.ColorJitter, seed: int) -> layers.Layer:
-    return layers.RandomColorJitter(
-        brightness_factor=jitter.brightness or None,
-        contrast_factor=jitter.contrast or None,
-        saturation_factor=_saturation_range(jitter.saturation) if jitter.saturation else None,
-        hue_factor=jitter.hue_degrees / _HALF_TURN_DEGREES or None,
-        seed=seed,
-    )
+    parts = [layers.RandomBrightness(jitter.brightness, seed=seed, **_FLOAT32)]
+    if jitter.contrast:
+        parts.append(_contrast(jitter.contrast, seed))
+    if jitter.saturation:
+        parts.append(RandomSaturation(jitter.saturation, seed=seed))
+    if jitter.hue_degrees:
+        parts.append(_hue(jitter.hue_degrees, seed))
+    return InTurn(parts)
 
 
-def _blur(blur: spec.Blur, seed: int) -> layers.Layer:
-    kernel_px = 2 * math.ceil(2 * blur.max_sigma_px) + 1  # two sigmas either side
-    return layers.RandomGaussianBlur(
-        blur.probability, kernel_size=kernel_px, sigma=blur.max_sigma_px, seed=seed
+def _erase(erase: spec.Erase, seed: int) -> layers.Layer:
+    # A single probability would be drawn from 0 to it, and so act half as often.
+    always = (erase.probability, erase.probability)
+    return layers.RandomErasing(
+        always, scale=(0.02 * erase.max_area, erase.max_area), fill_value=_GREY, seed=seed, **_FLOAT32
     )
 
 
 AUGMENTATIONS: Final[Mapping[str, Callable[[Any, int], layers.Layer]]] = {
     "flip": _flip,
-    "rotate": lambda given, seed: layers.RandomRotation(given.degrees / 360, seed=seed),
-    "translate": lambda given, seed: layers.RandomTranslation(given.amount, given.amount, seed=seed),
-    "zoom": lambda given, seed: layers.RandomZoom(given.amount, seed=seed),
+    "rotate": lambda given, seed: layers.RandomRotation(given.degrees / 360, seed=seed, **_FLOAT32),
+    "translate": lambda given, seed: layers.RandomTranslation(given.amount, given.amount, seed=seed, **_FLOAT32),
+    "zoom": lambda given, seed: layers.RandomZoom(given.amount, seed=seed, **_FLOAT32),
     "crop_resize": lambda given, seed: RandomCropResize(given.min_area, given.max_aspect, seed=seed),
-    "brightness": lambda given, seed: layers.RandomBrightness(given.amount, seed=seed),
-    "contrast": lambda given, seed: layers.RandomContrast(given.amount, seed=seed),
-    "saturation": lambda given, seed: layers.RandomSaturation(_saturation_range(given.amount), seed=seed),
-    "hue": lambda given, seed: layers.RandomHue(given.degrees / _HALF_TURN_DEGREES, seed=seed),
+    "brightness": lambda given, seed: layers.RandomBrightness(given.amount, seed=seed, **_FLOAT32),
+    "contrast": lambda given, seed: _contrast(given.amount, seed),
+    "saturation": lambda given, seed: RandomSaturation(given.amount, seed=seed),
+    "hue": lambda given, seed: _hue(given.degrees, seed),
     "color_jitter": _color_jitter,
-    "noise": lambda given, seed: layers.GaussianNoise(given.levels, seed=seed),
-    "blur": _blur,
+    "noise": lambda given, seed: RandomNoise(given.levels, seed=seed),
+    "blur": lambda given, seed: RandomBlur(given.max_sigma_px, given.probability, seed=seed),
     "elastic": lambda given, seed: RandomElastic(given.strength_px, given.smoothness_px, seed=seed),
-    "shear": lambda given, seed: layers.RandomShear(*[math.tan(math.radians(given.degrees))] * 2, seed=seed),
-    "perspective": lambda given, seed: layers.RandomPerspective(given.probability, scale=given.amount, seed=seed),
-    "erase": lambda given, seed: layers.RandomErasing(
-        given.probability, scale=(0.02 * given.max_area, given.max_area), fill_value=127.0, seed=seed
-    ),
-    "rand_augment": lambda given, seed: layers.RandAugment(num_ops=given.operations, factor=given.strength, seed=seed),
-    "mixup": lambda given, seed: layers.MixUp(given.alpha, seed=seed),
-    "cutmix": lambda given, seed: layers.CutMix((given.alpha, given.alpha), seed=seed),
+    "shear": lambda given, seed: RandomShear(given.degrees, seed=seed),
+    "perspective": lambda given, seed: RandomPerspective(given.amount, given.probability, seed=seed),
+    "erase": _erase,
+    "rand_augment": lambda given, seed: RandomOperations(given.operations, given.strength, seed=seed),
+    "mixup": lambda given, seed: layers.MixUp(given.alpha, seed=seed, **_FLOAT32),
+    "cutmix": lambda given, seed: CutMix(given.alpha, seed=seed),
 }
-_MIXES_LABELS = (layers.MixUp, layers.CutMix)
+_MIXES_LABELS = (layers.MixUp, CutMix)
 
 
 def build_augmentations(specs: Iterable[Choice], *, seed: int) -> tuple[layers.Layer, ...]:
@@ -87,8 +98,8 @@ def augment_batch(augmentations: Sequence[layers.Layer], images: Any, labels: An
             mixed = layer({"images": images, "labels": labels}, training=True)
             images, labels = mixed["images"], mixed["labels"]
         else:
-            images = layer(images, training=True)
-    return (ops.clip(images, 0.0, 255.0) if augmentations else images), labels
+            images = ops.clip(layer(images, training=True), 0.0, 255.0)
+    return images, labels
 
 
 def random_states(owners: Iterable[layers.Layer]) -> tuple[Any, ...]:
@@ -120,4 +131,4 @@ def preview(augmentations: Sequence[layers.Layer], images: Any, *, draws: int, s
     for draw in range(draws):
         set_random_states(random_states(augmentations), seed=seed, stream="preview", step=draw)
         columns.append(augment_batch(augmentations, images, labels)[0])
-    return keras.ops.convert_to_numpy(ops.stack(columns, axis=1))
+    return ops.convert_to_numpy(ops.stack(columns, axis=1))

@@ -1,6 +1,9 @@
 """The classifier: preprocessing, backbone and head as one flat graph, cut into stages."""
 
 import logging
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -82,13 +85,10 @@ def build_classifier(
     if keras.config.image_data_format() != "channels_last":
         raise RuntimeSetupError(
             "Keras is set to channels_first, which the backbones here do not support.\n"
-            'Set "image_data_format": "channels_last" in ~/.keras/keras.json, or unset KERAS_IMAGE_DATA_FORMAT.'
+            'Set "image_data_format": "channels_last" in ~/.keras/keras.json, or, in Python before anything else, call '
+            'keras.config.set_image_data_format("channels_last").'
         )
-    keras.utils.set_random_seed(seed)
-    before = keras.config.dtype_policy()
-    # keras.applications takes no dtype; the policy is global while the backbone is built.
-    keras.config.set_dtype_policy(precision)
-    try:
+    with _building(seed=seed, precision=precision):
         images = keras.Input((image_size_px, image_size_px, 3), dtype="float32", name="image")
         body = backbone.build(input_tensor=backbone.preprocess(images))
         name_layers(body)
@@ -97,12 +97,26 @@ def build_classifier(
         head_start = {id(layer) for layer in body.layers}
         logits = _head(body.output, spec.head, num_classes=num_classes, seed=seed)
         network = keras.Model(images, logits, name=backbone.name)
-    finally:
-        keras.config.set_dtype_policy(before)
     head = tuple(layer for layer in network.layers if id(layer) not in head_start)
     stages = split_stages(body, backbone.stage_ends)
     _log.info("%s: %d parameters, weights %s", backbone.name, network.count_params(), spec.weights)
     return Classifier(network, backbone.stage_ends, (*stages, head))
+
+
+@contextmanager
+def _building(*, seed: int, precision: str) -> Iterator[None]:
+    """Set what keras.applications takes from global state only, and put it back.
+
+    Its layers have the global dtype policy, and their initializers draw their seeds from Python's own generator.
+    """
+    policy, state = keras.config.dtype_policy(), random.getstate()
+    keras.config.set_dtype_policy(precision)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(policy)
+        random.setstate(state)
 
 
 def _head(feature_map: Any, spec: HeadSpec, *, num_classes: int, seed: int) -> Any:

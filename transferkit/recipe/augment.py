@@ -10,7 +10,7 @@ Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Flip(Choice):
-    """Mirror half of the images."""
+    """Mirror half of the images; `both` draws for each axis on its own."""
 
     kind: Literal["flip"] = "flip"
     direction: Literal["horizontal", "vertical", "both"] = "horizontal"
@@ -102,8 +102,8 @@ class Elastic(Choice):
     """Bend the image smoothly, as handwriting varies."""
 
     kind: Literal["elastic"] = "elastic"
-    strength_px: PositiveFloat = Field(description="Typical displacement before smoothing.")
-    smoothness_px: PositiveFloat = Field(10.0, description="Sigma of the smoothing.")
+    strength_px: PositiveFloat = Field(description="Typical displacement at the control points.")
+    smoothness_px: PositiveFloat = Field(10.0, description="Distance between control points.")
 
 
 class Shear(Choice):
@@ -114,10 +114,10 @@ class Shear(Choice):
 
 
 class Perspective(Choice):
-    """Move the corners by up to `amount` of the sides."""
+    """Move the corners by up to `amount` of the sides; from a quarter on they could change places."""
 
     kind: Literal["perspective"] = "perspective"
-    amount: Fraction
+    amount: Annotated[float, Field(gt=0, lt=0.25)]
     probability: Fraction = 1.0
 
 

@@ -53,8 +53,8 @@ class DataSpec(Spec):
 
     source: Source
     split: SplitSpec = SplitSpec()
-    image_size: PositiveInt | None = Field(None, description="Pixels per side; default: the backbone's.")
+    image_size: PositiveInt | None = Field(None, le=4096, description="Pixels per side; default: the backbone's.")
     resize: Literal["crop", "pad", "stretch"] = "crop"
-    batch_size: PositiveInt = Field(32, description="Global, over all replicas.")
+    batch_size: PositiveInt = Field(32, le=65_536, description="Global, over all replicas.")
     cache: Literal["auto", "memory", "disk"] = Field("auto", description="Where prepared pictures are kept.")
     max_megapixels: PositiveFloat = Field(100.0, description="Larger pictures are left out.")

@@ -9,11 +9,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from transferkit.errors import NOTHING, Problem, RecipeError
-from transferkit.recipe.overrides import apply_changes, apply_overrides
-from transferkit.recipe.problems import problems_of
+from transferkit.recipe.overrides import apply_changes, apply_overrides, plain_value
+from transferkit.recipe.problems import faults_of
 from transferkit.recipe.recipe import Recipe
+from transferkit.recipe.shipped import shipped_recipes
 from transferkit.recipe.yaml_tree import Path, Tree, parse_yaml
 
+# A recipe has a few kilobytes; a larger file is something else.
+_MAX_BYTES = 2**20
+# Taking out a fault brings up at most this many others: an entry, its missing keys, their parameters.
+_MAX_ROUNDS = 6
 # What stands in for a required value that is missing or wrong, so that everything around it can still be checked.
 _STAND_INS: Mapping[str, object] = {
     "data": {"source": "sample"},
@@ -23,7 +28,7 @@ _STAND_INS: Mapping[str, object] = {
     "epochs": 1,
     "learning_rate": 1e-3,
 }
-
+# The same for an entry of a list, by the section that the list is in.
 _ENTRY_STAND_INS: Mapping[str, object] = {"augment": "flip", "phases": {}, "evaluate": "validation", "model": 1}
 
 
@@ -42,28 +47,16 @@ class Draft:
 
     def is_sound(self, path: Path) -> bool:
         """Whether the value at `path` is what the user wrote (or a default), neither at fault nor part of a fault."""
-        return not any(path[: len(bad)] == bad or bad[: len(path)] == path for bad in self.bad_paths)
+        return _is_apart(path, self.bad_paths)
 
 
-def draft_recipe(
-    path: FilePath, changes: Iterable[str] = (), overrides: Mapping[str, object] | None = None
-) -> Draft:
+def draft_recipe(path: FilePath, changes: Iterable[str] = (), overrides: Mapping[str, object] | None = None) -> Draft:
     """Read a recipe file.
 
     Raises:
         RecipeError: there is no file, or no text in it.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise _unreadable(path, "no such file") from None
-    except IsADirectoryError:
-        raise _unreadable(path, "a directory, not a recipe file") from None
-    except UnicodeDecodeError as error:
-        raise _unreadable(path, f"not UTF-8 text (byte {error.start})") from None
-    except OSError as error:
-        raise _unreadable(path, f"cannot be read: {error.strerror}") from None
-    tree = parse_yaml(text)
+    tree = parse_yaml(_read_text(path))
     if tree.data is None and not tree.problems:
         raise _unreadable(path, "empty; a recipe needs at least data.source")
     if isinstance(tree.data, dict):
@@ -72,58 +65,87 @@ def draft_recipe(
     return draft_tree(tree, source=str(path))
 
 
-def draft_values(values: Mapping[str, Any], *, source: str) -> Draft:
+def draft_values(values: Mapping[str, object], *, source: str) -> Draft:
     """A recipe from Python values, as YAML would give them; `source` names it in errors."""
-    return draft_tree(Tree(copy.deepcopy(dict(values))), source=source)
+    return draft_tree(Tree(plain_value(values)), source=source)
 
 
 def draft_tree(tree: Tree, *, source: str) -> Draft:
     """Validate plain data; `source` names it in errors."""
+    problems, bad_paths = list(tree.problems), set(tree.bad_paths)
     if not isinstance(tree.data, dict):
-        if not tree.problems:
-            tree.problems.append(Problem("", tree.data, "must be a mapping of keys", tuple(Recipe.model_fields), "line 1"))
-        return Draft(source, tree, tuple(tree.problems), frozenset(), None)
-    problems, bad_paths = list(tree.problems), set()
+        if not problems:
+            rule = "must be a mapping of keys"
+            problems.append(Problem("", tree.data, rule, tuple(Recipe.model_fields), tree.where_of(())))
+        return Draft(source, tree, tuple(problems), frozenset(bad_paths), None)
     recipe, data = None, copy.deepcopy(tree.data)
-    # Each round takes out what is at fault; filling its place can bring up the next one.
-    for round_number in range(6):
+    # Each round takes out what is at fault. What comes up then is a consequence, no fault of its own.
+    for attempt in range(_MAX_ROUNDS):
         try:
             recipe = Recipe.model_validate(data)
             break
         except ValidationError as error:
-            found = list(problems_of(error, Recipe, Tree(data, tree.where)))
-        if round_number == 0:
-            problems.extend(problem for _, problem in found)
-        bad_paths.update(path for path, _ in found)
-        # Deepest and last first: taking out a list entry moves the ones behind it.
-        for path in sorted({path for path, _ in found}, key=_sort_key, reverse=True):
-            _take_out(data, path)
+            faults = faults_of(error, Tree(data, tree.where))
+        if attempt == 0:
+            problems += [one.problem for one in faults if one.problem and _is_apart(one.path, bad_paths)]
+        found = {one.path for one in faults}
+        _take_out(data, found)
+        bad_paths |= found | {one.meant for one in faults if one.meant}
     return Draft(source, tree, tuple(problems), frozenset(bad_paths), recipe)
 
 
-def _unreadable(path: FilePath, rule: str) -> RecipeError:
-    return RecipeError(str(path), [Problem("", NOTHING, rule)])
+def _read_text(path: FilePath) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        if path.suffix or path.name != str(path):
+            raise _unreadable(path, f"no such file (looked from {FilePath.cwd()})") from None
+        rule = "is neither a file nor the name of a shipped recipe"
+        problem = Problem("", str(path), rule, tuple(shipped_recipes()))
+        raise RecipeError(str(path), [problem]) from None
+    except IsADirectoryError:
+        raise _unreadable(path, "a folder; give the recipe file in it") from None
+    except OSError as error:
+        raise _unreadable(path, f"cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a null character in the name
+        raise _unreadable(path, f"cannot be read: {error}") from None
+    if len(content) > _MAX_BYTES:
+        raise _unreadable(path, "larger than 1 MiB, so not a recipe")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise _unreadable(path, "not UTF-8 text; save the recipe as UTF-8", where=f"line {line}") from None
 
 
-def _sort_key(path: Path) -> tuple:
-    return tuple((isinstance(part, str), str(part), part if isinstance(part, int) else 0) for part in path)
+def _unreadable(path: FilePath, rule: str, *, where: str = "") -> RecipeError:
+    return RecipeError(str(path), [Problem("", NOTHING, rule, where=where)])
 
 
-def _take_out(data: object, path: Path) -> None:
-    """Remove the value at `path`, or put a stand-in there."""
-    if not path:
-        return
-    parent = data
-    for part in path[:-1]:
-        if isinstance(parent, (dict, list)):
+def _is_apart(path: Path, bad_paths: Iterable[Path]) -> bool:
+    return not any(path[: len(bad)] == bad or bad[: len(path)] == path for bad in bad_paths)
+
+
+def _take_out(data: Any, paths: Iterable[Path]) -> None:
+    """Remove the values at `paths`, or put stand-ins there; the inner ones first."""
+    for path in sorted(paths, key=len, reverse=True):
+        _take_out_one(data, path)
+
+
+def _take_out_one(data: Any, path: Path) -> None:
+    parent, key = data, path[-1]
+    try:
+        for part in path[:-1]:
             parent = parent[part]
-    key = path[-1]
+    except (KeyError, TypeError):
+        return  # it went with what was around it
     if isinstance(parent, list):
         # The place stays, so that the entries behind it keep their index.
-        parent[key] = _ENTRY_STAND_INS.get(str(path[0]), None)
-    elif key in _STAND_INS and key not in parent:
-        parent[key] = copy.deepcopy(_STAND_INS[key])
+        parent[key] = copy.deepcopy(_ENTRY_STAND_INS.get(str(path[0])))
     elif key in parent:
         del parent[key]
+    elif key in _STAND_INS:
+        parent[key] = copy.deepcopy(_STAND_INS[key])
     else:  # a choice without a parameter that it needs: the choice goes as a whole
-        _take_out(data, path[:-1])
+        _take_out_one(data, path[:-1])

@@ -11,7 +11,9 @@ class HeadSpec(Spec):
     """Pooling, hidden layers, dropout and the dense layer, trained from scratch."""
 
     pooling: Literal["avg", "max", "concat"] = Field("avg", description="`concat` puts avg and max side by side.")
-    hidden: Annotated[tuple[PositiveInt, ...], FromList] = Field((), description="Widths of the hidden layers.")
+    hidden: Annotated[tuple[Annotated[PositiveInt, Field(le=65_536)], ...], FromList] = Field(
+        (), description="Widths of the hidden layers."
+    )
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     weight_decay: NonNegativeFloat = Field(0.0, description="L2 penalty on the head's kernels, added to the loss.")
 

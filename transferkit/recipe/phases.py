@@ -13,7 +13,7 @@ from pydantic import (
     field_validator,
 )
 
-from transferkit.recipe.spec import Choice, Spec, choice_of
+from transferkit.recipe.spec import Choice, Spec, choice_of, refusal
 
 
 class Head(Choice):
@@ -47,7 +47,7 @@ class Pattern(Choice):
     def _compiles(cls, regex: str) -> str:
         try:
             re.compile(regex)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"is not a regular expression: {error}") from None
         return regex
 
@@ -162,10 +162,19 @@ class Lion(OptimizerSpec):
 
 
 OPTIMIZER_SPECS: tuple[type[OptimizerSpec], ...] = (Adam, AdamW, Nadam, Sgd, RmsProp, Lion)
+_OPTIMIZER_NAMES = tuple(row.model_fields["name"].default for row in OPTIMIZER_SPECS)
 
 
 def _by_name(given: object) -> object:
-    return {"name": given} if isinstance(given, str) else given
+    if isinstance(given, OptimizerSpec):
+        return given
+    if isinstance(given, str):
+        given = {"name": given}
+    if not isinstance(given, dict) or not isinstance(name := given.get("name"), str):
+        raise refusal("must be an optimizer's name, or its name and parameters, as in {name: sgd, momentum: 0.9}")
+    if name not in _OPTIMIZER_NAMES:
+        raise refusal("is not the name of an optimizer", given=name, allowed=_OPTIMIZER_NAMES)
+    return given
 
 
 Optimizer = Annotated[
@@ -186,7 +195,8 @@ class PhaseSpec(Spec):
 
     name: str = Field(min_length=1, description="Shown in logs, plots and the history.")
     train: Train
-    epochs: PositiveInt
+    # The rate of every step is kept in a table.
+    epochs: Annotated[PositiveInt, Field(le=100_000)]
     learning_rate: PositiveFloat = Field(description="Peak rate, reached when the ramp ends.")
     schedule: Rates = Constant()
     ramp_epochs: NonNegativeFloat = Field(0.0, description="Rise from near 0 to the peak; may be fractional.")

@@ -2,12 +2,15 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from transferkit.errors import NOTHING, Problem
-from transferkit.recipe.spec import Spec
+from transferkit.errors import NOTHING, Problem, show_value
+from transferkit.recipe.phases import OptimizerSpec
+from transferkit.recipe.recipe import Recipe
+from transferkit.recipe.spec import Choice, Spec
 from transferkit.recipe.yaml_tree import Path, Tree, path_text
 
 # Settled names that nothing acts on yet: key paths, and values as `path=value`.
@@ -19,96 +22,159 @@ NOT_BUILT_YET = frozenset(
         "loss=focal",
         "loss=binary_cross_entropy",
         "runtime.backend=jax",
-        *(f"runtime.strategy={name}" for name in ("mirrored", "multi_worker", "data_parallel", "tpu")),
+        *(f"runtime.strategy={name}" for name in ("single", "mirrored", "multi_worker", "data_parallel", "tpu")),
     }
 )
+# Keys that people expect.
+_UNKNOWN_KEYS = {"data.split.train": "is no key: what validation and test leave over trains"}
 _NOT_BUILT = "is not built yet"
-_TYPES = {
+_NUMBER = re.compile(r"[-+.\deE]*\d")
+# By pydantic's error type; filled in with the error's context.
+_RULES = {
     "model_type": "must be a mapping of keys",
     "tuple_type": "must be a list",
     "string_type": "must be text",
     "int_type": "must be a whole number",
     "float_type": "must be a number",
     "bool_type": "must be true or false",
+    "finite_number": "must be a finite number",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_too_short": "must not be empty",
+    "string_too_long": "must be at most {max_length} characters long",
+    "too_short": "must have at least one entry",
 }
 
 
-def problems_of(error: ValidationError, root: type[Spec], tree: Tree) -> Iterator[tuple[Path, Problem]]:
-    """Each of pydantic's errors with the path of the data at fault, as the recipe wrote it."""
-    for entry in error.errors(include_url=False):
-        path = _written(entry["loc"], tree.data)
-        yield path, _problem(entry, path, root, tree)
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One of pydantic's errors.
+
+    Args:
+        path: of the data at fault, as the recipe wrote it.
+        problem: `None` if another fault tells it already.
+        meant: the path that a misspelt key was probably meant for.
+    """
+
+    path: Path
+    problem: Problem | None
+    meant: Path | None = None
 
 
-def _problem(entry: Mapping[str, Any], path: Path, root: type[Spec], tree: Tree) -> Problem:
-    kind, given, context = entry["type"], entry["input"], entry.get("ctx", {})
+def faults_of(error: ValidationError, tree: Tree) -> list[Fault]:
+    """All faults of a recipe's single fields, each told once."""
+    entries = [(entry, written_path(entry["loc"], tree.data)) for entry in error.errors(include_url=False)]
+    faults = [_fault(entry, path, tree) for entry, path in entries]
+    meant = {fault.meant for fault in faults}
+    told = [entry["type"] == "missing" and path in meant for entry, path in entries]
+    return [Fault(one.path, None) if silent else one for one, silent in zip(faults, told, strict=True)]
+
+
+def _fault(entry: Mapping[str, Any], path: Path, tree: Tree) -> Fault:
+    kind, context = entry["type"], entry.get("ctx", {})
     where = tree.where_of(path)
+    parent, key = path_text(path[:-1]), path[-1]
     if kind == "extra_forbidden":
         if path_text(path) in NOT_BUILT_YET:
-            return Problem(path_text(path[:-1]), path[-1], _NOT_BUILT, where=where)
-        allowed = _keys_of(entry["loc"][:-1], root)
-        return Problem(path_text(path[:-1]), path[-1], "is not a key here", allowed, where)
+            return Fault(path, Problem(parent, key, f"{_NOT_BUILT}; leave it out", where=where))
+        rule = _UNKNOWN_KEYS.get(path_text(path), "is not a key here")
+        problem = Problem(parent, key, rule, _keys_of(_spec_at(entry["loc"][:-1])), where)
+        if rule == "is not a key here" and (homes := _homes_of(key)):
+            problem = replace(problem, rule=f"{rule}; it belongs to {' or '.join(homes)}", allowed=())
+        return Fault(path, problem, (*path[:-1], problem.guess) if problem.guess else None)
     if kind == "missing":
-        return Problem(path_text(path[:-1]), NOTHING, f"{path[-1]!r} is missing", where=where)
-    if kind == "unknown_choice":
-        return _not_in(context["allowed"], path, context["given"], f"is not the name of {context['what']}", where)
-    if kind == "union_tag_invalid":
-        return _not_in(_quoted(context["expected_tags"]), path, context["tag"], "is not a known name", where)
+        return Fault(path, Problem(parent, NOTHING, f"{key!r} is missing", where=where))
+    given, allowed = context.get("given", entry["input"]), context.get("allowed", ())
     if kind == "literal_error":
-        return _not_in(_quoted(context["expected"]), path, given, "is not allowed", where)
+        allowed = tuple(re.findall(r"'([^']*)'", context["expected"]))
+    elif kind == "model_type":
+        allowed = _keys_of(_spec_at(entry["loc"]))
+    if unbuilt := _not_built(path, entry["input"]):
+        *others, last = allowed
+        instead = f"{', '.join(others)} or {last}" if others else last
+        return Fault(path, Problem(path_text(path), unbuilt, f"{_NOT_BUILT}; use {instead}", where=where))
+    return Fault(path, Problem(path_text(path), given, _rule(entry), allowed, where))
+
+
+def _rule(entry: Mapping[str, Any]) -> str:
+    kind, given, context = entry["type"], entry["input"], entry.get("ctx", {})
     if kind == "value_error":
-        return Problem(path_text(path), given, str(context["error"]), where=where)
-    rule = _TYPES.get(kind) or entry["msg"].replace("Input should be", "must be").replace("a valid", "a")
-    return Problem(path_text(path), given, rule, where=where)
+        return str(context["error"])
+    if kind == "literal_error":
+        return "is not allowed"
+    limits = {name: int(one) if isinstance(one, float) and one.is_integer() else one for name, one in context.items()}
+    rule = _RULES[kind].format_map(limits) if kind in _RULES else entry["msg"]
+    if kind == "tuple_type" and isinstance(given, (str, int, float)) and entry["loc"] != ("phases",):
+        return f"{rule}: [{show_value(given)}]"
+    if kind == "string_type" and isinstance(given, (int, float)):
+        return f"{rule}; put it in quotes"
+    if kind in ("int_type", "float_type") and isinstance(given, str) and _NUMBER.fullmatch(given):
+        return f"{rule}; take away the quotes"
+    if kind == "int_type" and isinstance(given, float) and given.is_integer():
+        return f"{rule}: {int(given)}"
+    return rule
 
 
-def _not_in(allowed: tuple[str, ...], path: Path, given: object, rule: str, where: str) -> Problem:
-    if f"{path_text(path)}={given}" in NOT_BUILT_YET:
-        rule = _NOT_BUILT
-    return Problem(path_text(path), given, rule, allowed, where)
+def _not_built(path: Path, given: object) -> str | None:
+    """The settled name in `given` that nothing acts on yet."""
+    names = [name for name in (given if isinstance(given, dict) else [given]) if isinstance(name, str)]
+    return next((name for name in names if f"{path_text(path)}={name}" in NOT_BUILT_YET), None)
 
 
-def _quoted(text: str) -> tuple[str, ...]:
-    return tuple(re.findall(r"'([^']*)'", text))
-
-
-def _written(location: Path, data: object) -> Path:
-    """Pydantic's location as a path in the recipe: short forms have no node for a choice or its first parameter."""
+def written_path(location: Path, data: object) -> Path:
+    """Pydantic's location as a path in the recipe `data`: short forms have no node for a choice or its parameter."""
     path: list[str | int] = []
-    beside: object = None
-    for position, part in enumerate(location):
-        last = position == len(location) - 1
-        if isinstance(data, dict) and part in data:
-            beside, data = data, data[part]
-        elif isinstance(data, list) and isinstance(part, int) and part < len(data):
-            beside, data = None, data[part]
-        elif isinstance(beside, dict) and part in beside:  # `{tfds: tf_flowers, data_dir: 3}`
-            path.pop()
-            data = beside[part]
-        elif last and isinstance(data, dict):  # a missing key
-            pass
-        else:
+    beside: object = None  # the mapping that names a choice, while `data` is what stands behind the name
+    for part, options in _steps(location):
+        if isinstance(part, int):
+            path.append(part)
+            beside, data = None, data[part] if isinstance(data, list) and part < len(data) else None
             continue
-        path.append(part)
+        choice = options[0] if len(options) == 1 and issubclass(options[0], Choice) else None
+        if choice and beside is None and isinstance(data, dict) and (name := _tag(choice)) in data:
+            path.append(name)
+            beside, data = data, data[name]
+        if part is None:
+            continue
+        if isinstance(data, dict) and part in data:
+            path.append(part)
+            data = data[part]
+        elif isinstance(beside, dict) and part in beside:  # `{tfds: tf_flowers, data_dir: 3}`
+            path[-1] = part
+            data = beside[part]
+        elif beside is None or data is None or isinstance(data, dict) or part != choice.parameters()[0]:
+            path.append(part)  # not written
+            data = None
+        beside = None
     return tuple(path)
 
 
-def _keys_of(location: Path, spec: type[Spec]) -> tuple[str, ...]:
-    candidates: list[type[Spec]] = [spec]
+def _steps(location: Path) -> Iterator[tuple[str | int | None, tuple[type[Spec], ...]]]:
+    """Each part of a location with the specs that can stand around it; `None` for the tag of a choice."""
+    options: tuple[type[Spec], ...] = (Recipe,)
     for part in location:
         if isinstance(part, int):
-            continue
-        named = [one for one in candidates if part in (_default(one, "kind"), _default(one, "name"))]
-        if len(candidates) > 1 or (named and part not in candidates[0].model_fields):
-            candidates = named
+            yield part, options
+        elif len(options) > 1:
+            options = tuple(one for one in options if _tag(one) == part)
+            yield None, options
         else:
-            candidates = list(_specs_in(candidates[0].model_fields[part].annotation))
-    keys = [key for one in candidates for key in one.model_fields if key != "kind"]
-    return tuple(dict.fromkeys(keys))
+            yield part, options
+            options = _specs_below(options, part)
 
 
-def _default(spec: type[Spec], field: str) -> object:
-    return spec.model_fields[field].default if field in spec.model_fields else None
+def _spec_at(location: Path) -> type[Spec]:
+    """The spec whose keys stand at a location."""
+    # One step more, into a list, moves to no other spec.
+    *_, (_, options) = _steps((*location, 0))
+    return options[0]
+
+
+def _specs_below(options: tuple[type[Spec], ...], key: str) -> tuple[type[Spec], ...]:
+    fields = options[0].model_fields if options else {}
+    return tuple(_specs_in(fields[key].annotation)) if key in fields else ()
 
 
 def _specs_in(annotation: object) -> Iterator[type[Spec]]:
@@ -116,3 +182,26 @@ def _specs_in(annotation: object) -> Iterator[type[Spec]]:
         yield annotation
     for inner in get_args(annotation):
         yield from _specs_in(inner)
+
+
+def _homes_of(key: str) -> list[str]:
+    """The sections of a recipe that have such a key."""
+    return [place for place, spec in _sections(Recipe, "the top level") if key in spec.model_fields]
+
+
+def _sections(spec: type[Spec], place: str) -> Iterator[tuple[str, type[Spec]]]:
+    yield place, spec
+    for key, field in spec.model_fields.items():
+        for below in _specs_in(field.annotation):
+            if _tag(below) is None:
+                yield from _sections(below, key if spec is Recipe else f"{place}.{key}")
+
+
+def _tag(spec: type[Spec]) -> object:
+    """The name by which a choice among specs is made."""
+    name = "kind" if issubclass(spec, Choice) else "name" if issubclass(spec, OptimizerSpec) else None
+    return spec.model_fields[name].default if name else None
+
+
+def _keys_of(spec: type[Spec]) -> tuple[str, ...]:
+    return tuple(key for key in spec.model_fields if key != "kind")

@@ -1,8 +1,9 @@
 """The whole recipe: everything one run needs."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeInt
+from pydantic import Field, NonNegativeInt, field_validator
 
 from transferkit.recipe.augment import Augmentation
 from transferkit.recipe.data import DataSpec
@@ -22,14 +23,14 @@ class RuntimeSpec(Spec):
     """Where and in which precision the run computes."""
 
     backend: Literal["tensorflow"] = "tensorflow"
-    strategy: Literal["auto", "single"] = "auto"
+    strategy: Literal["auto"] = "auto"
     precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
 
 
 class Recipe(Spec):
     """Everything one run needs; every default is written here and nowhere else."""
 
-    name: str = Field("finetune", pattern=r"^[\w.-]+$", description="Begins the run folder's name.")
+    name: str = Field("finetune", min_length=1, max_length=100, description="Begins the run folder's name.")
     seed: NonNegativeInt = Field(0, lt=2**31)
     data: DataSpec
     model: ModelSpec = ModelSpec()
@@ -52,3 +53,17 @@ class Recipe(Spec):
         tuple[Literal["validation", "test"], ...], FromList, Field(description="Splits that are reported.")
     ] = ("validation", "test")
     runtime: RuntimeSpec = RuntimeSpec()
+
+    @field_validator("name")
+    @classmethod
+    def _name_fits_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[\w.-]+", name):
+            raise ValueError("may hold letters, digits, '_', '-' and '.' only, since it begins a folder's name")
+        return name
+
+    @field_validator("evaluate")
+    @classmethod
+    def _each_split_once(cls, splits: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(splits)) < len(splits):
+            raise ValueError("names a split twice")
+        return splits

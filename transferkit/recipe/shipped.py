@@ -1,5 +1,6 @@
 """The recipes that come with transferkit."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,5 +15,7 @@ def shipped_recipes() -> dict[str, Path]:
 
 def find_recipe(name_or_path: str) -> Path:
     """A recipe file, or the shipped recipe of that name where there is no such file."""
-    path = Path(name_or_path)
-    return path if path.exists() else shipped_recipes().get(name_or_path, path)
+    # Not `Path.is_file`, which raises for names that are too long.
+    if os.path.isfile(name_or_path):
+        return Path(name_or_path)
+    return shipped_recipes().get(name_or_path, Path(name_or_path))

@@ -1,5 +1,6 @@
 """The base of every part of a recipe, and fields that pick one thing from a table of specs."""
 
+import difflib
 from collections.abc import Mapping
 from functools import partial, reduce
 from operator import or_
@@ -29,30 +30,44 @@ class Choice(Spec):
         return tuple(name for name in cls.model_fields if name != "kind")
 
 
+def refusal(rule: str, **context: object) -> PydanticCustomError:
+    """An error for a validator to raise.
+
+    Args:
+        rule: completes the sentence "<given> …".
+        context: `given`, if not the whole value is at fault, and `allowed`, as in `errors.Problem`.
+    """
+    return PydanticCustomError("refusal", "{rule}", {"rule": rule, **context})
+
+
 def _unfold(given: object, rows: Mapping[str, type[Choice]], what: str) -> object:
-    """The recipe's short forms as pydantic's tagged form, `{"kind": …, parameter: …}`."""
+    """The recipe's short forms as pydantic's tagged form, `{parameter: …, "kind": …}`."""
     if isinstance(given, Choice):
         return given
     if isinstance(given, str):
         given = {given: None}
     if not isinstance(given, dict) or not given:
-        raise PydanticCustomError("not_a_choice", "must be the name of {what}, or its name and parameters", {"what": what})
+        raise refusal(f"must be the name of {what}, or its name and parameters", allowed=tuple(rows))
     named = [key for key in given if key in rows]
     if len(named) > 1:
-        raise PydanticCustomError("two_choices", "must name one thing only: {what}", {"what": what})
+        raise refusal(f"names {' and '.join(named)}, but only one of them can stand here")
     if not named:
-        unknown = {"what": what, "given": str(next(iter(given))), "allowed": tuple(rows)}
-        raise PydanticCustomError("unknown_choice", "is not the name of {what}", unknown)
+        nearest = (key for key in given if difflib.get_close_matches(str(key), rows, n=1))
+        unknown = next(nearest, next(iter(given)))
+        raise refusal(f"is not the name of {what}", given=unknown, allowed=tuple(rows))
     kind = named[0]
-    value, beside = given[kind], {key: given[key] for key in given if key != kind}
-    if isinstance(value, dict):
-        return {"kind": kind, **value, **beside}
-    if value is None:
-        return {"kind": kind, **beside}
-    parameters = rows[kind].parameters()
-    if not parameters:
-        raise PydanticCustomError("no_parameters", "takes no parameters: write {kind}", {"kind": kind})
-    return {"kind": kind, parameters[0]: value, **beside}
+    first, *_ = parameters = rows[kind].parameters() or ("",)
+    value, beside = given[kind], {key: value for key, value in given.items() if key != kind}
+    inside = value if isinstance(value, dict) else {} if value is None else {first: value}
+    if not first and inside:
+        raise refusal(f"takes no parameters; write {kind} alone", given=kind)
+    if twice := inside.keys() & beside.keys():
+        raise refusal(f"gets {' and '.join(sorted(twice))} twice", given=kind)
+    if "kind" in inside or "kind" in beside:
+        raise refusal("is not a key here", given="kind", allowed=parameters)
+    if not inside and not beside and first and rows[kind].model_fields[first].is_required():
+        raise refusal(f"needs its {first}, as in {{{kind}: <{first}>}}", given=kind)
+    return {**inside, **beside, "kind": kind}
 
 
 def _fold(choice: Choice) -> object:

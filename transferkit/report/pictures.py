@@ -17,7 +17,7 @@ _SAMPLE_ROWS, _SAMPLE_DRAWS = 6, 4
 
 
 def sample_figures(data: Data, recipe: Recipe) -> dict[str, Figure]:
-    """samples.png: training pictures as the model sees them, each with some random draws where there is augmentation."""
+    """samples.png: training pictures as the model sees them, with random draws where there is augmentation."""
     rows = np.random.default_rng(recipe.seed).permutation(data.rows["train"])[:_SAMPLE_ROWS]
     augments = bool(recipe.augment) and any(phase.augment for phase in recipe.phases)
     draws = _SAMPLE_DRAWS if augments else 0

@@ -1,5 +1,6 @@
 """Freeze policies: which variables train. They decide only; `train.apply` sets."""
 
+import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
@@ -11,6 +12,7 @@ from transferkit.recipe.phases import BatchNormMode
 from transferkit.recipe.spec import Choice
 
 FreezePolicy = Callable[[Any, Sequence[Stage]], frozenset[str]]
+_MAX_LAYERS_SHOWN = 40
 
 
 def _paths(weights: Iterable[Weight]) -> frozenset[str]:
@@ -33,16 +35,16 @@ def last_stages(policy: spec.LastStages, stages: Sequence[Stage]) -> frozenset[s
 def from_layer(policy: spec.FromLayer, stages: Sequence[Stage]) -> frozenset[str]:
     layers = [layer for stage in stages for layer in stage.layers]
     if policy.layer not in layers:
-        raise _unknown_layer(policy.layer, "is not a layer of this backbone", layers)
+        raise _unknown("train.from_layer", policy.layer, "is not a layer of this backbone", layers)
     chosen = set(layers[layers.index(policy.layer) :])
-    return _paths(weight for stage in stages for weight in stage.weights if weight.layer in chosen)
+    return _paths(weight for weight in _backbone_weights(stages) if weight.layer in chosen) | _paths(stages[-1].weights)
 
 
 def by_pattern(policy: spec.Pattern, stages: Sequence[Stage]) -> frozenset[str]:
     found = _paths(weight for weight in _backbone_weights(stages) if re.search(policy.regex, weight.layer))
     if not found:
-        layers = [layer for stage in stages[:-1] for layer in stage.layers]
-        raise _unknown_layer(policy.regex, "matches no layer with weights", layers)
+        layers = list(dict.fromkeys(weight.layer for weight in _backbone_weights(stages)))
+        raise _unknown("train.pattern", policy.regex, "finds no layer with weights", layers)
     return found | _paths(stages[-1].weights)
 
 
@@ -58,7 +60,7 @@ def biases(_: spec.Bias, stages: Sequence[Stage]) -> frozenset[str]:
 def norms(_: spec.Norm, stages: Sequence[Stage]) -> frozenset[str]:
     found = _paths(weight for weight in _backbone_weights(stages) if weight.role in ("gamma", "beta"))
     if not found:
-        raise RecipeError("phases", [Problem("train", "norm", "has nothing to train: this backbone has no batch norm")])
+        raise RecipeError("recipe", [Problem("train", "norm", "has nothing to train: this backbone has no batch norm")])
     return found | _paths(stages[-1].weights)
 
 
@@ -81,7 +83,7 @@ def trainable_paths(policy: Choice, stages: Sequence[Stage], batch_norm: BatchNo
     gamma or beta trains.
 
     Raises:
-        RecipeError: a layer name or pattern that the built network does not have.
+        RecipeError: a layer name or pattern that the built network does not have, or that names frozen batch norm only.
     """
     chosen = FREEZE_POLICIES[policy.kind](policy, stages)
     weights = [weight for stage in stages for weight in stage.weights]
@@ -91,6 +93,9 @@ def trainable_paths(policy: Choice, stages: Sequence[Stage], batch_norm: BatchNo
         for weight in weights
         if weight.role == "statistic" or (batch_norm == "frozen" and weight.layer in norm_layers)
     }
+    if isinstance(policy, spec.Pattern) and not chosen - fixed - _paths(stages[-1].weights):
+        rule = "finds batch norm only, which stays frozen; add batch_norm: affine (or train) to the phase"
+        raise RecipeError("recipe", [Problem("train.pattern", policy.regex, rule)])
     return chosen - fixed
 
 
@@ -99,12 +104,10 @@ def lowest_stage(trainable: frozenset[str], stages: Sequence[Stage]) -> int:
     return min(stage.index for stage in stages if any(weight.path in trainable for weight in stage.weights))
 
 
-def _unknown_layer(given: str, rule: str, layers: Sequence[str]) -> RecipeError:
-    shown = tuple(layers) if len(layers) <= 40 else ()
-    problem = Problem("", given, rule, shown)
-    if not shown:
-        import difflib
-
-        near = difflib.get_close_matches(given, layers, n=5, cutoff=0.3)
-        problem = Problem("", given, f"{rule}; it has {len(layers)} layers, near ones: {', '.join(near) or 'none'}")
-    return RecipeError("phases", [problem])
+def _unknown(path: str, given: str, rule: str, layers: Sequence[str]) -> RecipeError:
+    """What to raise for a name or pattern; few layers are all shown, of many the ones with similar names."""
+    if len(layers) <= _MAX_LAYERS_SHOWN:
+        return RecipeError("recipe", [Problem(path, given, rule, tuple(layers))])
+    near = difflib.get_close_matches(given, layers, n=5, cutoff=0.3)
+    hint = f"; near ones among its {len(layers)}: {', '.join(near)}" if near else f"; it has {len(layers)}"
+    return RecipeError("recipe", [Problem(path, given, rule + hint)])

@@ -1,9 +1,10 @@
 """The schedule: a recipe's phases with every count, rate and variable resolved."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transferkit.backbones.stages import Stage
+from transferkit.errors import Problem, RecipeError
 from transferkit.recipe.phases import Gradual, Head, LastStages, PhaseSpec
 from transferkit.schedule.policies import lowest_stage, trainable_paths
 from transferkit.schedule.rates import rate_table, stage_multipliers
@@ -50,44 +51,58 @@ def resolve_schedule(
         augment: whether the recipe has any augmentation.
 
     Raises:
-        RecipeError: a layer that the built network does not have.
+        RecipeError: layers that the built network does not have, those of all phases at once.
     """
     schedule: list[Phase] = []
-    for spec in phases:
-        table = rate_table(
-            spec.schedule,
-            peak=spec.learning_rate,
-            ramp_epochs=spec.ramp_epochs,
-            epochs=spec.epochs,
-            steps_per_epoch=steps_per_epoch,
-        )
-        by_stage = stage_multipliers(len(stages) - 1, spec.stage_decay)
-        multipliers = {
-            weight.path: by_stage[stage.index]
-            for stage in stages
-            for weight in stage.weights
-            if by_stage[stage.index] != 1
-        }
-        done = 0
-        for part, epochs in _unfold(spec, num_stages=len(stages) - 1):
-            trainable = trainable_paths(part.train, stages, part.batch_norm)
-            schedule.append(
-                Phase(
-                    spec=part,
-                    index=len(schedule),
-                    name=part.name,
-                    first_epoch=sum(phase.epochs for phase in schedule),
-                    epochs=epochs,
-                    steps_per_epoch=steps_per_epoch,
-                    rates=table[done * steps_per_epoch : (done + epochs) * steps_per_epoch],
-                    trainable=trainable,
-                    multipliers={path: share for path, share in multipliers.items() if path in trainable},
-                    cut=lowest_stage(trainable, stages),
-                    augment=augment and part.augment,
-                )
-            )
-            done += epochs
+    problems: list[Problem] = []
+    for position, spec in enumerate(phases):
+        try:
+            schedule += _resolve_phase(spec, schedule, stages, steps_per_epoch=steps_per_epoch, augment=augment)
+        except RecipeError as error:
+            problems += [replace(one, path=f"phases[{position}].{one.path}") for one in error.problems]
+    if problems:
+        raise RecipeError("recipe", problems)
     return tuple(schedule)
+
+
+def _resolve_phase(
+    spec: PhaseSpec, before: Sequence[Phase], stages: Sequence[Stage], *, steps_per_epoch: int, augment: bool
+) -> list[Phase]:
+    """One phase of the recipe, or the parts of a gradual one, which share one curve of rates."""
+    table = rate_table(
+        spec.schedule,
+        peak=spec.learning_rate,
+        ramp_epochs=spec.ramp_epochs,
+        epochs=spec.epochs,
+        steps_per_epoch=steps_per_epoch,
+    )
+    shares = stage_multipliers(len(stages) - 1, spec.stage_decay)
+    start = sum(phase.epochs for phase in before)
+    parts: list[Phase] = []
+    for part, epochs in _unfold(spec, num_stages=len(stages) - 1):
+        trainable = trainable_paths(part.train, stages, part.batch_norm)
+        done = sum(phase.epochs for phase in parts)
+        parts.append(
+            Phase(
+                spec=part,
+                index=len(before) + len(parts),
+                name=part.name,
+                first_epoch=start + done,
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                rates=table[done * steps_per_epoch : (done + epochs) * steps_per_epoch],
+                trainable=trainable,
+                multipliers={
+                    weight.path: shares[stage.index]
+                    for stage in stages
+                    for weight in stage.weights
+                    if weight.path in trainable and shares[stage.index] != 1
+                },
+                cut=lowest_stage(trainable, stages),
+                augment=augment and part.augment,
+            )
+        )
+    return parts
 
 
 def _unfold(spec: PhaseSpec, *, num_stages: int) -> list[tuple[PhaseSpec, int]]:

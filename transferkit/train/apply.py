@@ -1,6 +1,7 @@
 """Set what trains. The only place in transferkit that writes `trainable`."""
 
 from collections.abc import Set
+from dataclasses import dataclass
 from typing import Any
 
 from keras import layers
@@ -10,13 +11,26 @@ from transferkit.model.classifier import Classifier
 from transferkit.recipe.phases import BatchNormMode
 
 
-def apply_trainable(classifier: Classifier, trainable: Set[str], *, batch_norm: BatchNormMode) -> tuple[Any, ...]:
-    """Set every variable's flag and return the variables that train, in the network's order.
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Variables of a network, in its order.
+
+    Args:
+        trained: those that gradients change.
+        statistics: those that batch norm moves by itself.
+    """
+
+    trained: tuple[Any, ...]
+    statistics: tuple[Any, ...]
+
+
+def apply_trainable(classifier: Classifier, trainable: Set[str], *, batch_norm: BatchNormMode) -> Applied:
+    """Set every variable's flag.
 
     A batch-norm layer whose own flag is off uses its stored statistics and leaves them alone, whatever its
     variables' flags are; that is how `affine` trains gamma and beta with fixed statistics.
     """
-    chosen = []
+    trained, statistics = [], []
     for layer in classifier.network.layers:
         own = [variable for variable in layer.weights if weight_path(layer, variable) in trainable]
         is_norm = isinstance(layer, layers.BatchNormalization)
@@ -25,5 +39,7 @@ def apply_trainable(classifier: Classifier, trainable: Set[str], *, batch_norm: 
         for variable in layer.weights:
             if not variable.name.startswith("moving_"):
                 variable.trainable = any(variable is one for one in own)
-        chosen += own
-    return tuple(chosen)
+            elif layer.trainable:
+                statistics.append(variable)
+        trained += own
+    return Applied(tuple(trained), tuple(statistics))

@@ -1,19 +1,29 @@
 """What is frozen is computed once: the outputs of the part below a phase's cut, for every picture it needs."""
 
-import logging
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import psutil
 
-from transferkit.data.load import Data
 from transferkit.data.listing import Split
+from transferkit.data.load import Data
 from transferkit.model.classifier import Classifier
 from transferkit.progress import Progress
 from transferkit.train.forward import compute_outputs
 
-_log = logging.getLogger(__name__)
 _MEMORY_SHARE = 0.5
+
+
+def features_mb(shape: Sequence[int], num_images: int) -> float:
+    """Memory for the float32 features of some pictures, `shape` for each."""
+    return 4 * math.prod(shape) * num_images / 2**20
+
+
+def memory_mb() -> float:
+    """What stored features may take of the memory that is free now."""
+    return _MEMORY_SHARE * psutil.virtual_memory().available / 2**20
 
 
 class FeatureStore:
@@ -26,26 +36,27 @@ class FeatureStore:
         self._classifier, self._data = classifier, data
         self._batch_size, self._progress = batch_size, progress
         self._kept: dict[tuple[Split, int], np.ndarray] = {}
+        self._lower: dict[int, Any] = {}
 
     def fits(self, cut: int, split: Split) -> bool:
         """Whether a split's features at a cut fit into memory beside what is there."""
         if (split, cut) in self._kept:
             return True
-        num_bytes = 4 * len(self._data.rows[split]) * math.prod(self._classifier.input_shape(cut))
-        return num_bytes <= _MEMORY_SHARE * psutil.virtual_memory().available
+        return features_mb(self._classifier.input_shape(cut), len(self._data.rows[split])) <= memory_mb()
 
     def features(self, cut: int, split: Split) -> np.ndarray:
         """`(num_images in split, …)` float32: what enters stage `cut`, for the split's pictures in order."""
         if (split, cut) not in self._kept:
             rows = self._data.rows[split]
-            lower = self._classifier.lower(cut)
+            if cut not in self._lower:  # one compiled function serves both splits
+                self._lower[cut] = self._classifier.lower(cut)
             with self._progress.task(f"features of the frozen part, {split}", len(rows), "pictures") as task:
                 self._kept[split, cut] = compute_outputs(
-                    lower, self._data.images, rows, batch_size=self._batch_size, task=task
+                    self._lower[cut], self._data.images, rows, batch_size=self._batch_size, task=task
                 )
         return self._kept[split, cut]
 
     def forget_above(self, cut: int) -> None:
-        """Drop what a phase that trains from stage `cut` on makes out of date."""
+        """Drop what training from stage `cut` on makes out of date."""
         for key in [key for key in self._kept if key[1] > cut]:
             del self._kept[key]

@@ -25,19 +25,21 @@ def compute_outputs(
     done: np.ndarray | None = None
     task = task or Quiet()
     for start in range(0, len(rows), batch_size):
-        chosen = rows[start : start + batch_size]
-        batch = np.asarray(inputs[chosen], np.float32)
-        if len(batch) < batch_size:
-            batch = np.concatenate([batch, np.zeros((batch_size - len(batch), *batch.shape[1:]), np.float32)])
-        output = network.predict_on_batch(batch)[: len(chosen)]
+        # Pixels stay bytes until they are on the device, where the network makes them float32.
+        batch = inputs[rows[start : start + batch_size]]
+        num_rows = len(batch)
+        if num_rows < batch_size:
+            batch = np.concatenate([batch, np.zeros((batch_size - num_rows, *batch.shape[1:]), batch.dtype)])
+        output = network.predict_on_batch(batch)[:num_rows]
         if done is None:
             done = np.empty((len(rows), *output.shape[1:]), np.float32)
-        done[start : start + len(chosen)] = output
-        task.advance(len(chosen))
+        done[start : start + num_rows] = output
+        task.advance(num_rows)
     return done if done is not None else np.empty((0, *network.output_shape[1:]), np.float32)
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Natural logarithms of the softmax, in float64; `(num_rows, num_classes)`."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    """Natural logarithms of the softmax, in float64; `(num_rows, num_classes)`. Infinite logits give NaN."""
+    with np.errstate(invalid="ignore"):
+        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

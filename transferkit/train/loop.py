@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import tensorflow as tf
+
 from transferkit.data.load import Data
 from transferkit.errors import TrainingError
 from transferkit.model.classifier import Classifier
@@ -10,6 +12,7 @@ from transferkit.progress import Progress, format_seconds
 from transferkit.recipe.recipe import Recipe
 from transferkit.schedule.rates import has_stopped
 from transferkit.schedule.schedule import Phase
+from transferkit.train.copies import Copy, WeightCopies
 from transferkit.train.features import FeatureStore
 from transferkit.train.phase_run import Epoch, PhaseRun
 
@@ -27,6 +30,17 @@ class Training:
     interrupted: bool = False
 
 
+@dataclass
+class _Best:
+    """The best epoch so far, the earliest of equals, and its weights; before any, the start."""
+
+    epoch: Epoch | None = None
+    weights: Copy = field(default_factory=dict)
+
+    def is_beaten_by(self, epoch: Epoch, monitor: str) -> bool:
+        return self.epoch is None or epoch.rank(monitor) > self.epoch.rank(monitor)
+
+
 def train(
     classifier: Classifier,
     data: Data,
@@ -38,52 +52,61 @@ def train(
 ) -> Training:
     """Train the phases in order and leave the best epoch's weights in the network.
 
-    A loss that is no number and a keyboard interrupt end training; what was reached until then is kept.
+    A loss that is no number, memory that runs out and a keyboard interrupt end training; what was reached until then
+    is kept.
     """
-    training = Training()
+    training, best, copies = Training(), _Best(), WeightCopies()
     store = FeatureStore(classifier, data, batch_size=recipe.data.batch_size, progress=progress)
-    best_weights = classifier.network.get_weights()
+    num_epochs = sum(phase.epochs for phase in schedule)
     try:
         for phase in schedule:
             run = PhaseRun(classifier, data, phase, store, recipe=recipe, precision=precision, progress=progress)
-            phase_epochs: list[Epoch] = []
-            phase_weights = None
+            copies.watch(run.moving)
+            best_of_phase, done = _Best(), []
             with progress.task(phase.name, phase.num_steps, "steps") as task:
-                for epoch in range(phase.epochs):
-                    row = run.fit_epoch(epoch, phase_epochs, task)
-                    phase_epochs.append(row)
+                while len(done) < phase.epochs and not _has_stopped(phase, done, recipe.monitor):
+                    row = run.fit_epoch(len(done), done, task)
+                    done.append(row)
                     training.epochs.append(row)
-                    if training.best is None or row.rank(recipe.monitor) > training.best.rank(recipe.monitor):
-                        training.best, best_weights = row, classifier.network.get_weights()
-                    if row.rank(recipe.monitor) >= max(one.rank(recipe.monitor) for one in phase_epochs):
-                        phase_weights = classifier.network.get_weights() if phase.spec.early_stopping else None
-                    progress.say(_line(row, schedule, is_best=row is training.best))
-                    if _stops_early(phase, phase_epochs, recipe.monitor):
-                        progress.say(f"{phase.name}: no better for {phase.spec.early_stopping.patience} epochs, ends here")
-                        break
-            if phase_weights is not None:
-                classifier.network.set_weights(phase_weights)
-            store.forget_above(phase.cut)
+                    if beaten := [one for one in (best, best_of_phase) if one.is_beaten_by(row, recipe.monitor)]:
+                        weights = copies.take()
+                        for one in beaten:
+                            one.epoch, one.weights = row, weights
+                    progress.say(_line(row, num_epochs, is_best=best.epoch is row))
+            if len(done) < phase.epochs:
+                progress.say(f"{phase.name}: no better for {phase.spec.early_stopping.patience} epochs, ends here")
+            if phase.spec.early_stopping:
+                copies.put_back(best_of_phase.weights)
     except TrainingError as error:
         training.error = error
+    except tf.errors.ResourceExhaustedError:
+        training.error = _out_of_memory(recipe)
     except KeyboardInterrupt:
         training.interrupted = True
-    classifier.network.set_weights(best_weights)
+    copies.put_back(best.weights)
+    training.best = best.epoch
     return training
 
 
-def _stops_early(phase: Phase, epochs: Sequence[Epoch], monitor: str) -> bool:
+def _has_stopped(phase: Phase, done: Sequence[Epoch], monitor: str) -> bool:
     stopping = phase.spec.early_stopping
-    if stopping is None or len(epochs) == phase.epochs:
+    if stopping is None:
         return False
-    values = [row.value(monitor) for row in epochs]
+    values = [row.value(monitor) for row in done]
     return has_stopped(values, patience=stopping.patience, higher_is_better=monitor == "val_accuracy")
 
 
-def _line(row: Epoch, schedule: Sequence[Phase], *, is_best: bool) -> str:
-    total = sum(phase.epochs for phase in schedule)
+def _out_of_memory(recipe: Recipe) -> TrainingError:
+    data = recipe.data
+    return TrainingError(
+        f"the device has too little memory for batches of {data.batch_size} pictures of {data.image_size} px a side.\n"
+        "Lower data.batch_size or data.image_size, train fewer stages, or take a smaller backbone."
+    )
+
+
+def _line(row: Epoch, num_epochs: int, *, is_best: bool) -> str:
     return (
-        f"epoch {row.epoch:>{len(str(total))}} of {total}  {row.phase}  "
+        f"epoch {row.epoch:>{len(str(num_epochs))}} of {num_epochs}  {row.phase}  "
         f"loss {row.loss:.3f}  accuracy {row.accuracy:6.1%}  "
         f"validation loss {row.val_loss:.3f}  accuracy {row.val_accuracy:6.1%}  "
         f"{format_seconds(row.seconds)}{'  best' if is_best else ''}"

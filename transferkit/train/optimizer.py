@@ -37,12 +37,12 @@ class RateTable(optimizers.schedules.LearningRateSchedule):
 
 
 def build_optimizer(
-    phase: spec.PhaseSpec, rates: RateTable, shares: Mapping[int, float]
+    phase: spec.PhaseSpec, rates: RateTable, shares: Sequence[tuple[Any, float]]
 ) -> optimizers.Optimizer:
     """The optimizer of one phase.
 
     Args:
-        shares: by `id` of a variable, its share of the rate where that is not 1.
+        shares: variables whose share of the rate is not 1, with it.
     """
     settings = phase.optimizer.model_dump(exclude={"name"})
     build = _with_shares(OPTIMIZERS[phase.optimizer.name], shares, weight_decay=phase.weight_decay)
@@ -50,7 +50,7 @@ def build_optimizer(
 
 
 def _with_shares(
-    base: Any, shares: Mapping[int, float], *, weight_decay: float
+    base: Any, shares: Sequence[tuple[Any, float]], *, weight_decay: float
 ) -> Callable[..., optimizers.Optimizer]:
     """`base` with a share of the rate for each variable, and decoupled weight decay at the same share.
 
@@ -60,10 +60,12 @@ def _with_shares(
     Source:
         Loshchilov and Hutter 2017, algorithm 2, for the decay. https://arxiv.org/abs/1711.05101
     """
+    # On TensorFlow `update_step` gets what is inside a Keras variable, not the Keras variable itself.
+    share_of = {id(form): share for variable, share in shares for form in (variable, variable.value)}
 
     class WithShares(base):
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            learning_rate = ops.cast(learning_rate, variable.dtype) * shares.get(id(variable), 1.0)
+            learning_rate = ops.cast(learning_rate, variable.dtype) * share_of.get(id(variable), 1.0)
             if weight_decay:
                 variable.assign(variable - variable * learning_rate * weight_decay)
             super().update_step(gradient, variable, learning_rate)

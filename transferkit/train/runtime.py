@@ -5,7 +5,6 @@ import platform
 import sys
 
 from transferkit.errors import RuntimeSetupError
-from transferkit.recipe.recipe import RuntimeSpec
 
 # NVIDIA GPUs have had fast float16 units since this compute capability (Volta).
 _FLOAT16_CAPABILITY = (7, 0)

@@ -1,0 +1,70 @@
+"""Reports on the splits that a recipe asks for."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from transferkit.data.load import Data
+from transferkit.progress import Quiet
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def brightness():
+    """A model whose probabilities of two classes are a picture's first value and what is left to 1."""
+    import keras
+
+    images = keras.Input((2, 2, 3))
+    share = keras.layers.Lambda(lambda pixels: pixels[:, 0, 0, :1] / 255.0)(images)
+    return keras.Model(images, keras.layers.Concatenate()([share, 1 - share]))
+
+
+@pytest.fixture
+def data() -> Data:
+    """Ten pictures; those from 128 on are of class 0. The training split has more of class 1."""
+    values = np.array([255, 0, 204, 51, 255, 0, 153, 102, 0, 0], np.uint8)
+    return Data(
+        class_names=("bright", "dark"),
+        images=np.broadcast_to(values[:, None, None, None], (10, 2, 2, 3)),
+        labels=np.array([0, 1, 0, 1, 1, 1, 0, 1, 1, 1], np.int32),
+        paths=tuple("abcdefghij"),
+        rows={"train": np.array([8, 9, 0]), "validation": np.array([4, 1]), "test": np.array([7, 2, 6, 5, 3])},
+        skipped=(),
+    )
+
+
+def evaluate(model, data, *splits):
+    from transferkit.evaluate.evaluate import evaluate_splits
+
+    recipe = SimpleNamespace(evaluate=splits, data=SimpleNamespace(batch_size=2))
+    return evaluate_splits(model, data, recipe, progress=Quiet())
+
+
+@pytest.mark.parametrize("splits", [("validation",), ("test",), ("validation", "test")])
+def test_reports_are_those_that_the_recipe_asks_for(brightness, data, splits):
+    reports, probabilities = evaluate(brightness, data, *splits)
+
+    assert tuple(reports) == tuple(probabilities) == splits
+
+
+def test_probabilities_stand_in_the_order_of_the_split_s_rows(brightness, data):
+    _, probabilities = evaluate(brightness, data, "test")
+
+    np.testing.assert_allclose(probabilities["test"][:, 0], [0.4, 0.8, 0.6, 0.0, 0.2], atol=1e-6)
+
+
+def test_report_counts_every_picture_of_the_split_once(brightness, data):
+    reports, _ = evaluate(brightness, data, "validation", "test")
+
+    assert [reports[split].num_images for split in ("validation", "test")] == [2, 5]
+    assert reports["validation"].accuracy == 0.5
+    assert reports["test"].accuracy == 1.0
+
+
+def test_majority_baseline_is_the_training_split_s_most_frequent_class(brightness, data):
+    reports, _ = evaluate(brightness, data, "test")
+
+    # Class 1 leads in training, 2 to 1, and has 3 of the 5 test pictures.
+    assert reports["test"].majority_baseline.accuracy == pytest.approx(3 / 5)
