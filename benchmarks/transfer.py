@@ -3,7 +3,7 @@
     python benchmarks/transfer.py [--seeds 0 1 2] [--out benchmarks/transfer.json]
 
 For each seed: (a) the quickstart recipe as it is; (b) the same recipe with `model.weights: none`; (c) everything
-trained from scratch with `batch_norm: train`, for at least the training time of (a): as many epochs as would fit into it if
+trained from scratch with `batch_norm: train` for at least as long as (a): the epochs that would fit into it if
 building the training graph cost nothing, rounded up. Prints test accuracies and seconds of training.
 """
 

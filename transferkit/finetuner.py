@@ -70,7 +70,9 @@ class FineTuner:
 
     def __init__(self, data: Path | str | Mapping[str, Any], *, backbone: str | None = None, **settings: Any) -> None:
         section = data if isinstance(data, Mapping) else {"source": {"folder": str(data)}}
-        model = {**settings.pop("model", {}), **({"backbone": backbone} if backbone else {})}
+        model = settings.pop("model", {})
+        if backbone and isinstance(model, Mapping):
+            model = {**model, "backbone": backbone}
         self.recipe = check_draft(draft_values({"data": section, "model": model, **settings}, source="FineTuner(…)"))
 
     @classmethod

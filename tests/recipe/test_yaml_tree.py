@@ -159,6 +159,13 @@ def test_half_a_surrogate_pair_is_told():
     assert said('"\\ud800": 1\n') == [r"line 1: '\ud800' is not a key here"]
 
 
+def test_a_file_may_say_that_it_is_yaml_1_2():
+    tree = parse_yaml("%YAML 1.2\n---\na: yes\n")
+
+    assert (tree.data, tree.problems) == ({"a": "yes"}, [])
+
+
+@pytest.mark.filterwarnings("error")
 def test_an_alias_repeats_what_its_anchor_marks():
     tree = parse_yaml("a: &x {b: 1}\nc: *x\nd: &x 2\ne: *x\n")
 

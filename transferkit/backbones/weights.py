@@ -1,6 +1,7 @@
 """Fill a built backbone with weights: ImageNet's, or a file's."""
 
 import logging
+import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -42,7 +43,7 @@ def check_weights_path(weights: str) -> str | None:
     """What is wrong with a `weights:` value, or `None`. Opens nothing."""
     if weights in ("imagenet", "none"):
         return None
-    if not Path(weights).is_file():
+    if not os.path.isfile(weights):  # unlike Path.is_file, says no to a name that no system allows
         return "is neither imagenet, none, nor the path of a file"
     if not weights.endswith(SUFFIXES):
         return f"must end in {', '.join(SUFFIXES)}"
