@@ -30,7 +30,14 @@ def test_two_phases_lower_the_loss(name, photos, tmp_path):
     # Batch norm follows: at a random start its stored statistics do not fit the activations.
     phases = [
         {"name": "last stage", "train": {"last_stages": 1}, "epochs": 3, "learning_rate": 1e-2, **DESCENT},
-        {"name": "all", "train": "all", "epochs": 3, "learning_rate": 1e-4, "clip_norm": 1.0, **DESCENT},
+        {
+            "name": "two stages",
+            "train": {"last_stages": 2},
+            "epochs": 3,
+            "learning_rate": 1e-3,
+            "clip_norm": 1.0,
+            **DESCENT,
+        },
     ]
     tuner = FineTuner(
         data={

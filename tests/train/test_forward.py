@@ -41,6 +41,20 @@ def test_padding_of_the_last_batch_changes_no_bit_of_it(toy):
     np.testing.assert_array_equal(padded, whole[:5])
 
 
+def test_every_batch_has_the_same_shape(toy, monkeypatch):
+    network, shapes = toy.classifier.network, []
+    predict_on_batch = network.predict_on_batch
+
+    def watch(batch):
+        shapes.append(batch.shape)
+        return predict_on_batch(batch)
+
+    monkeypatch.setattr(network, "predict_on_batch", watch)
+    compute_outputs(network, toy.data.images, np.arange(10), batch_size=4)
+
+    assert shapes == [(4, 32, 32, 3)] * 3
+
+
 def test_outputs_of_no_rows_are_an_empty_table(toy):
     assert compute_outputs(toy.classifier.network, toy.data.images, [], batch_size=4).shape == (0, 3)
 

@@ -195,6 +195,16 @@ def test_first_bad_step_is_told_also_where_it_is_noticed_later(make_toy, monkeyp
     assert "step 3 of 9" in str(error)
 
 
+def test_infinite_loss_counts_as_bad(make_toy):
+    toy = make_toy(SGD)
+    # Cross-entropies of 3e38 for the other two classes: their sum is more than a float32 holds.
+    toy.classifier.weights()["logits/bias"].assign(np.array([3e38, 0, 0], np.float32))
+
+    error = toy.train().error
+
+    assert "step 1 of 3" in str(error)
+
+
 def test_weights_after_a_bad_loss_are_the_last_good_ones(make_toy):
     good, wild = {**SGD, "epochs": 2}, {**SGD, "train": "all", "name": "wild", "learning_rate": 1e30}
     toy, alone = make_toy(good, wild), make_toy(good)
