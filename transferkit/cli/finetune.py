@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -46,8 +45,9 @@ def finetune(
 
 
 def _results_table(report: "Mapping[str, EvalReport]") -> Table:
-    table = Table(title="results", title_justify="left", box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    heads = ("split", "images", "accuracy", "balanced", "top 5", "macro F1", "log loss", "ROC AUC", "majority")
+    table = Table(title="results", title_justify="left", box=None, padding=(0, 1), pad_edge=False)
+    # Short enough for a terminal of 80 columns; results.json has the full names.
+    heads = ("split", "images", "accuracy", "balanced", "top 5", "F1", "loss", "AUC", "majority")
     for head in heads:
         table.add_column(head, justify="left" if head == "split" else "right", no_wrap=True)
     for split, one in report.items():
