@@ -152,6 +152,8 @@ class FineTuner:
         if training.best:
             run_folder.write_model(run_dir, model)
             run_folder.write_figures(run_dir, training_figures(training))
+        else:
+            run_folder.remove_run_dir(run_dir)  # nothing is trained, and the name is free for the next try
         if training.error:
             kept = f"\nWhat was reached before is in {run_dir}." if training.best else ""
             raise type(training.error)(f"{training.error}{kept}") from training.error

@@ -83,7 +83,7 @@ class Plan:
         if self.num_pictures:
             counts = ", ".join(f"{self.num_pictures[split]} {split}" for split in SPLITS if self.num_pictures[split])
             steps = -(-self.num_pictures["train"] // data.batch_size)
-            text = f"{counts}; {steps} steps of {data.batch_size} pictures per epoch"
+            text = f"{counts}, less unreadable files and copies; {steps} steps of {data.batch_size} per epoch"
         else:
             text = f"not on this machine yet: steps are unknown, the head is counted with {_UNKNOWN_CLASSES} classes"
         lines = [

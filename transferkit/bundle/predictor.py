@@ -65,8 +65,7 @@ class Predictor:
         good = [pixels for pixels in decoded if not isinstance(pixels, PictureError)]
         size_px = self.data.image_size
         images = np.stack(good) if good else np.empty((0, size_px, size_px, 3), np.uint8)
-        batch_size = min(len(images), self.data.batch_size) or 1
-        rows = iter(compute_outputs(self.model, images, np.arange(len(images)), batch_size=batch_size))
+        rows = iter(compute_outputs(self.model, images, np.arange(len(images)), batch_size=self.data.batch_size))
         return [
             Prediction(str(file), None, {}, str(pixels))
             if isinstance(pixels, PictureError)

@@ -61,6 +61,11 @@ def create_run_dir(path: Path) -> None:
         raise RunFolderError(f"{path} cannot be made: {error.strerror}. Name another --run-dir.") from None
 
 
+def remove_run_dir(path: Path) -> None:
+    """Remove a run folder that this run made."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
 @contextmanager
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """A file that appears under its name only when it is complete."""

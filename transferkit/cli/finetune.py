@@ -29,11 +29,15 @@ def finetune(
     from transferkit.progress import ConsoleProgress
     from transferkit.train.runtime import choose_backend
 
-    tuner = FineTuner.from_recipe(recipe, changes or ())
-    choose_backend(tuner.recipe.runtime.backend)
-    start_tensorflow()
     console = Console(soft_wrap=True)
-    result = tuner.run(run_dir, overwrite=overwrite, progress=ConsoleProgress(console))
+    try:
+        tuner = FineTuner.from_recipe(recipe, changes or ())
+        choose_backend(tuner.recipe.runtime.backend)
+        start_tensorflow()
+        result = tuner.run(run_dir, overwrite=overwrite, progress=ConsoleProgress(console))
+    except KeyboardInterrupt:  # before training, or a second time while the run folder was being written
+        console.print("interrupted; there is no finished run", highlight=False)
+        raise typer.Exit(INTERRUPTED) from None
     if result.interrupted:
         reached = f"after {len(result.history)} whole epochs; " if result.history else "in the first epoch; "
         kept = f"the model of epoch {result.best.epoch} is in {result.run_dir}" if result.best else "nothing is trained"

@@ -74,6 +74,8 @@ def _find_files(paths: list[str]) -> list[Path]:
         else:
             matched = [Path(name) for name in sorted(glob.glob(text, recursive=True))]
             found = [file for match in matched for file in (picture_files(match) if match.is_dir() else [match])]
+            if not glob.has_magic(text):  # a name without a file is told in its place, beside the others' results
+                found = [path]
         if not found:
             raise DataError(f"{text}: no picture there. Give picture files, folders of pictures, or glob patterns.")
         files += found
@@ -88,9 +90,11 @@ def _print_table(found: "Sequence[Prediction]") -> None:
     table.add_column("picture", overflow="fold")
     for one in found:
         if one.error:
-            table.add_row("", "", Text(one.error), Text(one.path))
+            table.add_row(Text(one.error), "", "", Text(one.path))
             continue
         ranked = sorted(one.probabilities.items(), key=lambda item: -item[1])
         following = f"{ranked[1][0]} {ranked[1][1]:.1%}"
         table.add_row(Text(one.class_name or ""), f"{one.probability:.1%}", Text(following), Text(one.path))
-    Console().print(table)
+    console = Console()
+    # In a pipe every picture keeps a line of its own, however long its path is.
+    console.print(table, width=None if console.is_terminal else max((len(one.path) for one in found), default=0) + 200)

@@ -21,7 +21,7 @@ def start_tensorflow() -> None:
 
             tf.config.list_physical_devices()
             tf.constant(0)  # starts the devices
-        except BaseException:
+        except Exception:
             os.dup2(before, 2)
             captured.seek(0)
             os.write(2, captured.read())

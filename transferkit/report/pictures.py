@@ -57,4 +57,6 @@ def result_figures(
     figures = {"confusion.png": plot_confusion(report[split].confusion_matrix, data.class_names)}
     if curves := roc_curves(probabilities[split], data.labels[data.rows[split]], data.class_names):
         figures["roc.png"] = plot_roc(curves)
+    for figure in figures.values():
+        figure.suptitle(f"{split} split, {report[split].num_images} pictures", fontsize=10)
     return figures

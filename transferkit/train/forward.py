@@ -14,7 +14,7 @@ def compute_outputs(
     """Outputs of `network` for the given rows of `inputs`, in their order, float32.
 
     The last batch is padded and cut back: outputs change in their last bits with the batch's shape, so every row is
-    computed in the same one.
+    computed in the same one. Few rows take a smaller shape, a power of two, so that there are few shapes to compile.
 
     Args:
         inputs: `(any, …)`, uint8 pixels or float32 features.
@@ -22,6 +22,7 @@ def compute_outputs(
     """
     if not network.compiled:
         network.compile(jit_compile=False)
+    batch_size = min(batch_size, 1 << (len(rows) - 1).bit_length()) if len(rows) else batch_size
     done: np.ndarray | None = None
     task = task or Quiet()
     for start in range(0, len(rows), batch_size):

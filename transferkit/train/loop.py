@@ -92,8 +92,10 @@ def _has_stopped(phase: Phase, done: Sequence[Epoch], monitor: str) -> bool:
     stopping = phase.spec.early_stopping
     if stopping is None:
         return False
-    values = [row.value(monitor) for row in done]
-    return has_stopped(values, patience=stopping.patience, higher_is_better=monitor == "val_accuracy")
+    # By the same order as the best epoch: of equal accuracies, the one with the lower loss is better.
+    ranks = [row.rank(monitor) for row in done]
+    places = [sorted(set(ranks)).index(rank) for rank in ranks]
+    return has_stopped(places, patience=stopping.patience, higher_is_better=True)
 
 
 def _out_of_memory(recipe: Recipe) -> TrainingError:
