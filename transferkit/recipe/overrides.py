@@ -105,7 +105,8 @@ def _misfit(data: object, path: Path) -> str | None:
                 return f"{place} has {len(node)} entries" + (f", the last is {place}[{len(node) - 1}]" if node else "")
             node = node[part]
         elif isinstance(node, list):
-            return f"{place} is a list; say which entry, as in {place}[0].{part}"
+            example = f"[{part}]" if part.isdecimal() else f"[0].{part}"
+            return f"{place} is a list; say which entry, as in {place}{example}"
         elif node is not None and not isinstance(node, dict):
             return f"{place} is {show_value(node)}, which has no keys; set {place} as a whole"
         else:
