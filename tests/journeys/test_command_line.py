@@ -111,8 +111,11 @@ def test_ctrl_c_in_training_writes_what_is_there_and_says_how_far_it_came(tmp_pa
     folder = folder_maker(tmp_path / "photos", classes=2, each=30)
     changes = [f"data.source={{folder: {folder}}}", "data.image_size=32", "phases[0].epochs=5000",
                "phases[0].early_stopping=null"]  # fmt: skip
+    # What runs in the background of a plain shell starts with interrupts ignored, and hands that down.
+    interruptible = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "transferkit", "finetune", "folder", "--run-dir", str(tmp_path / "run"),
+        [sys.executable, "-u", "-c", f"{interruptible}from transferkit.cli.app import main; main()",
+         "finetune", "folder", "--run-dir", str(tmp_path / "run"),
          *(part for change in changes for part in ("--set", change))],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     )  # fmt: skip
