@@ -12,9 +12,11 @@ PACKAGE = Path(transferkit.__file__).parent
 # Parts in one row do not import each other.
 HOUSE = (
     ("errors", "progress"),
+    ("stop",),
     ("recipe",),
     ("data", "backbones"),
     ("model", "schedule"),
+    ("rules",),
     ("check",),
     ("train",),
     ("evaluate",),

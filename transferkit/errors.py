@@ -20,6 +20,10 @@ class WeightsError(TransferkitError):
     """Weights that are not there, cannot be read, or belong to another backbone."""
 
 
+class CacheError(TransferkitError):
+    """A cache folder that cannot be read or written, or whose disk is full."""
+
+
 class RunFolderError(TransferkitError):
     """A run folder that is in the way, incomplete, or not one at all."""
 
@@ -28,8 +32,18 @@ class TrainingError(TransferkitError):
     """Training that cannot go on, such as a loss that is not a number."""
 
 
+class CheckpointError(TransferkitError):
+    """A run's state that cannot be written or read."""
+
+
 class RuntimeSetupError(TransferkitError):
     """A machine or Keras set-up that transferkit does not support."""
+
+
+class PeerError(TransferkitError):
+    """Another process of the same run is missing or has died; the run can be resumed once all are there again."""
+
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h: try again
 
 
 class PictureError(TransferkitError):

@@ -1,23 +1,31 @@
 """The whole job: one recipe in, one run folder out. Each line's result is the next line's argument."""
 
-from collections.abc import Iterable, Mapping
+import hashlib
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import check_draft, load_recipe, warnings_for
-from transferkit.progress import ConsoleProgress, Progress
+from transferkit.errors import RunFolderError
+from transferkit.progress import ConsoleProgress, Progress, Quiet
 from transferkit.recipe.draft import draft_values
+from transferkit.recipe.dump import recipe_to_yaml
 from transferkit.recipe.recipe import Recipe
 from transferkit.recipe.shipped import find_recipe
+from transferkit.stop import StoppableProgress, on_sigterm
 
 if TYPE_CHECKING:
     from transferkit.bundle.predictor import Prediction
     from transferkit.evaluate.metrics import EvalReport
     from transferkit.plan import Plan
-    from transferkit.train.phase_run import Epoch
+    from transferkit.train.cluster import Cluster
+    from transferkit.train.epoch import Epoch
 
 # Phases that name layers, which only the built network knows.
 _NAMES_LAYERS = ("from_layer", "pattern", "norm")
@@ -96,20 +104,51 @@ class FineTuner:
         return make_plan(self.recipe, measure=measure)
 
     def run(
-        self, run_dir: Path | str | None = None, *, overwrite: bool = False, progress: Progress | None = None
+        self,
+        run_dir: Path | str | None = None,
+        *,
+        overwrite: bool = False,
+        resume: bool = False,
+        progress: Progress | None = None,
     ) -> RunResult:
         """Train, evaluate, and write the run folder.
 
+        An unfinished run of the same recipe in `run_dir` goes on from its last checkpoint.
+
         Args:
-            run_dir: default `runs/<name>-<date>-<time>`.
+            run_dir: default `runs/<name>-<date>-<time>`; with `resume` the newest unfinished run of the same recipe.
             overwrite: replace a run that is already there.
+            resume: refuse to begin a new run.
             progress: where to tell how far it is; default: the screen.
 
         Raises:
             TransferkitError: something that the user can mend: data, weights, the run folder, a diverging loss.
+            Preempted: SIGTERM came; there is a checkpoint.
         """
-        recipe, progress = self.recipe, progress or ConsoleProgress()
+        from transferkit.bundle.unfinished import check_run_dir
+        from transferkit.train.cluster import find_cluster
+        from transferkit.train.peers import meet_peers
+
+        recipe, runtime = self.recipe, self.recipe.runtime
+        run_dir = Path(run_dir) if run_dir else _default_run_dir(recipe, resume=resume)
+        cluster = find_cluster(os.environ, strategy=runtime.strategy, backend=runtime.backend)
+        if cluster is None or cluster.is_chief:
+            check_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume)
         self._start_keras()
+        with on_sigterm() as stop, meet_peers(cluster, recipe_digest=_digest(recipe)) as peers:
+            told = (progress or ConsoleProgress()) if peers.is_chief else Quiet()
+            return self._run(
+                Path(peers.broadcast(str(run_dir))),
+                cluster,
+                overwrite=overwrite,
+                resume=resume,
+                progress=StoppableProgress(told, stop),
+            )
+
+    def _run(
+        self, run_dir: Path, cluster: "Cluster | None", *, overwrite: bool, resume: bool, progress: Progress
+    ) -> RunResult:
+        """The run itself, in each of its processes alike; all but the chief write into a scratch folder."""
         from transferkit.bundle import run_folder
         from transferkit.bundle.versions import collect_versions
         from transferkit.data.load import list_source, load_data
@@ -117,20 +156,28 @@ class FineTuner:
         from transferkit.model.classifier import build_classifier, probability_model
         from transferkit.report.pictures import result_figures, sample_figures, training_figures
         from transferkit.schedule.schedule import resolve_schedule
+        from transferkit.train.checkpoint import Checkpoints
         from transferkit.train.loop import train
+        from transferkit.train.placement import open_strategy
         from transferkit.train.runtime import resolve_precision
 
-        run_dir = Path(run_dir) if run_dir else run_folder.choose_run_dir(recipe.name, datetime.now())
-        run_folder.check_run_dir(run_dir, overwrite=overwrite)
+        recipe = self.recipe
+        strategy = open_strategy(recipe.runtime, cluster)
         for warning in warnings_for(recipe):
             progress.say(f"warning: {warning}")
-
         spec, precision = BACKBONES[recipe.model.backbone], resolve_precision(recipe.runtime.precision)
         shape = {"image_size_px": recipe.data.image_size, "seed": recipe.seed, "precision": precision}
         if any(phase.train.kind in _NAMES_LAYERS for phase in recipe.phases):
             self._check_layer_names(shape)
         listing = list_source(recipe.data)
-        classifier = build_classifier(recipe.model, spec, num_classes=len(listing.class_names), **shape)
+        with strategy.scope():
+            classifier = build_classifier(
+                recipe.model,
+                spec,
+                num_classes=len(listing.class_names),
+                recompute=recipe.runtime.recompute,
+                **shape,
+            )
         data = load_data(listing, recipe.data, seed=recipe.seed, need_test="test" in recipe.evaluate, progress=progress)
         progress.say(data.describe())
         schedule = resolve_schedule(
@@ -140,33 +187,46 @@ class FineTuner:
             augment=bool(recipe.augment),
         )
 
-        run_folder.create_run_dir(run_dir)
-        run_folder.write_recipe(run_dir, recipe)
-        run_folder.write_json(run_dir / "versions.json", collect_versions(recipe, precision=precision))
-        run_folder.write_data(run_dir, data)
-        run_folder.write_figures(run_dir, sample_figures(data, recipe))
+        is_chief = strategy.process == 0
+        with _folder_of(run_dir, recipe, is_chief=is_chief, overwrite=overwrite, resume=resume) as folder:
+            run_folder.write_json(folder / "versions.json", collect_versions(recipe, precision, strategy))
+            run_folder.write_data(folder, data)
+            run_folder.write_figures(folder, sample_figures(data, recipe))
 
-        training = train(classifier, data, schedule, recipe=recipe, precision=precision, progress=progress)
-        run_folder.write_history(run_dir, training.epochs)
-        model = probability_model(classifier.network)
-        if training.best:
-            run_folder.write_model(run_dir, model)
-            run_folder.write_figures(run_dir, training_figures(training))
-        else:
-            run_folder.remove_run_dir(run_dir)  # nothing is trained, and the name is free for the next try
-        if training.error:
-            kept = f"\nWhat was reached before is in {run_dir}." if training.best else ""
-            raise type(training.error)(f"{training.error}{kept}") from training.error
-        ended_early = RunResult(run_dir, {}, tuple(training.epochs), training.best, model, interrupted=True)
-        if training.interrupted:
-            return ended_early
-        try:
-            report, probabilities = evaluate_splits(model, data, recipe, progress=progress)
-        except KeyboardInterrupt:
-            return ended_early
-        run_folder.write_predictions(run_dir, data, probabilities)
-        run_folder.write_figures(run_dir, result_figures(data, report, probabilities))
-        run_folder.write_results(run_dir, report)
+            checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS)
+            training = train(
+                classifier,
+                data,
+                schedule,
+                recipe=recipe,
+                precision=precision,
+                strategy=strategy,
+                progress=progress,
+                checkpoints=checkpoints,
+            )
+            run_folder.write_history(folder, training.epochs)
+            run_folder.write_watch(folder, training.watch)
+            model = probability_model(classifier.network)
+            if training.best:
+                run_folder.write_model(folder, model)
+                run_folder.write_figures(folder, training_figures(training))
+            elif is_chief:
+                run_folder.remove_run_dir(run_dir)  # nothing is trained, and the name is free for the next try
+            if training.error:
+                kept = f"\nWhat was reached before is in {run_dir}." if training.best else ""
+                raise type(training.error)(f"{training.error}{kept}") from training.error
+            ended_early = RunResult(run_dir, {}, tuple(training.epochs), training.best, model, interrupted=True)
+            if training.interrupted:
+                return ended_early
+            try:
+                report, probabilities = evaluate_splits(model, data, recipe, strategy=strategy, progress=progress)
+            except KeyboardInterrupt:
+                return ended_early
+            run_folder.write_predictions(folder, data, probabilities)
+            run_folder.write_figures(folder, result_figures(data, report, probabilities))
+            run_folder.write_results(folder, report)
+            if is_chief:
+                checkpoints.remove()
         return RunResult(run_dir, report, tuple(training.epochs), training.best, model)
 
     def _start_keras(self) -> None:
@@ -182,3 +242,34 @@ class FineTuner:
         spec = BACKBONES[self.recipe.model.backbone]
         classifier = build_classifier(self.recipe.model, spec, num_classes=2, load=False, **shape)
         resolve_schedule(self.recipe.phases, stages=classifier.stages, steps_per_epoch=1, augment=False)
+
+
+def _default_run_dir(recipe: Recipe, *, resume: bool) -> Path:
+    from transferkit.bundle.run_folder import choose_run_dir
+    from transferkit.bundle.unfinished import find_unfinished
+
+    if not resume:
+        return choose_run_dir(recipe.name, datetime.now())
+    if found := find_unfinished(Path("runs"), recipe):
+        return found
+    raise RunFolderError(
+        "runs/ holds no unfinished run of this recipe, every setting the same.\n"
+        "Name the run's folder with --run-dir to see what differs, or leave out --resume to begin a new run."
+    )
+
+
+@contextmanager
+def _folder_of(run_dir: Path, recipe: Recipe, *, is_chief: bool, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """Where a process writes: the chief the run folder, any other a scratch folder."""
+    from transferkit.bundle.unfinished import open_run_dir
+
+    if is_chief:
+        with open_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume):
+            yield run_dir
+    else:
+        with TemporaryDirectory(prefix="transferkit-") as scratch:
+            yield Path(scratch)
+
+
+def _digest(recipe: Recipe) -> str:
+    return hashlib.sha256(recipe_to_yaml(recipe).encode()).hexdigest()

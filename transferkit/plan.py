@@ -14,10 +14,12 @@ from transferkit.data.load import Data, count_splits, is_on_this_machine, list_s
 from transferkit.model.classifier import Classifier, build_classifier
 from transferkit.progress import Quiet, format_seconds
 from transferkit.recipe.recipe import Recipe
+from transferkit.recipe.runtime import CacheSpec
 from transferkit.schedule.schedule import Phase, resolve_schedule
-from transferkit.train.features import FeatureStore, features_mb, memory_mb
-from transferkit.train.forward import compute_outputs
+from transferkit.train.apply import apply_trainable
+from transferkit.train.features import Features, features_mb
 from transferkit.train.phase_run import PhaseRun
+from transferkit.train.placement import local_strategy
 from transferkit.train.runtime import resolve_precision
 
 # What stands in while the data is not on this machine.
@@ -138,7 +140,7 @@ def make_plan(recipe: Recipe, *, measure: bool) -> Plan:
     kept: set[tuple[int, Split]] = set()
     for phase in schedule:
         kept = {one for one in kept if one[0] <= phase.cut}
-        planned.append(_planned(phase, classifier, counts, kept))
+        planned.append(_planned(phase, classifier, counts, kept, recipe.cache))
     if measure and counts:
         planned = [_measured(one, classifier, recipe, precision, counts) for one in planned]
     return Plan(
@@ -158,7 +160,11 @@ def _stage_names(classifier: Classifier) -> tuple[str, ...]:
 
 
 def _planned(
-    phase: Phase, classifier: Classifier, counts: Mapping[Split, int] | None, kept: set[tuple[int, Split]]
+    phase: Phase,
+    classifier: Classifier,
+    counts: Mapping[Split, int] | None,
+    kept: set[tuple[int, Split]],
+    cache: CacheSpec,
 ) -> PlannedPhase:
     """A phase without times; `kept` are the features there by then, to which it adds its own."""
     names = _stage_names(classifier)
@@ -168,19 +174,19 @@ def _planned(
     }
     wanted: list[Split] = ([] if phase.augment else ["train"]) + ["validation"] if phase.cut else []
     new = {split: counts[split] for split in wanted if (phase.cut, split) not in kept} if counts else {}
-    new_mb = features_mb(classifier.input_shape(phase.cut), sum(new.values())) if phase.cut else 0.0
-    fits = new_mb <= memory_mb()
+    new_mb = features_mb(classifier.input_shape(phase.cut), sum(new.values()), precision=cache.precision) if phase.cut else 0.0
+    fits = cache.features == "auto" and new_mb * 2**20 <= cache.max_gb * 1e9
     below = "stage 0" if phase.cut == 1 else f"stage 0 to {phase.cut - 1}"
     if not phase.cut:
         frozen = "no whole stage"
     elif phase.augment:
         frozen = f"{below}, computed for every augmented picture"
     elif not fits:
-        frozen = f"{below}, computed in every epoch: {new_mb:,.0f} MB of outputs do not fit into the free memory"
+        frozen = f"{below}, computed in every epoch: {new_mb:,.0f} MB of outputs are not stored"
     elif counts and not new:
         frozen = f"{below}, computed before"
     else:
-        frozen = f"{below}, computed once" + (f" ({new_mb:,.1f} MB of outputs kept)" if counts else "")
+        frozen = f"{below}, computed once" + (f" ({new_mb:,.1f} MB on disk)" if counts else "")
     if fits:
         kept |= {(phase.cut, split) for split in wanted}
     return PlannedPhase(
@@ -217,19 +223,14 @@ def _measured(
     # A random start can overflow, and a loss that is no number ends an epoch; zeros compute as fast.
     for variable in classifier.network.weights:
         variable.assign(np.zeros(variable.shape))
-    store = FeatureStore(classifier, data, batch_size=batch_size, progress=Quiet())
-    first_s = batch_s = 0.0
-    if planned.phase.cut:
-        first_s, batch_s = (_seconds(store.features, planned.phase.cut, split) for split in ("validation", "train"))
-    phase = replace(planned.phase, steps_per_epoch=1, rates=(0.0,))
-    run = PhaseRun(classifier, data, phase, store, recipe=recipe, precision=precision, progress=Quiet())
-    traced_s, short_s = (_seconds(run.fit_epoch, 0, (), Quiet()) for _ in range(2))
-    num_steps = min(_MAX_STEPS, max(_MIN_STEPS, round(_LONG_S / short_s)))
-    run.rows, run.labels = np.tile(run.rows, num_steps), np.tile(run.labels, num_steps)
-    step_s = max(0.0, _seconds(run.fit_epoch, 0, (), Quiet()) - short_s) / (num_steps - 1)
-    val_s = _seconds(lambda: compute_outputs(run.val_network, run.val_inputs, run.val_rows, batch_size=batch_size))
-    val_batches = -(-counts["validation"] // batch_size)
-    epoch_s = short_s + (planned.phase.steps_per_epoch - 1) * step_s + (val_batches - 1) * val_s
+    strategy, phase = local_strategy(), replace(planned.phase, steps_per_epoch=1, rates=(0.0,), epochs=1)
+    recipe = recipe.model_copy(update={"cache": CacheSpec(features="none")})
+    applied = apply_trainable(classifier, phase.trainable, batch_norm=phase.spec.batch_norm)
+    common = {"recipe": recipe, "precision": precision, "strategy": strategy, "progress": Quiet()}
+    features = Features(classifier, data, **common)
+    starts = {path: np.zeros(variable.shape) for path, variable in applied.trained.items()}
+    run = PhaseRun(classifier, data, phase, features, applied=applied, starts=starts, **common)
+    ...
     return replace(
         planned,
         epoch_s=epoch_s + batch_s * planned.num_again / batch_size,

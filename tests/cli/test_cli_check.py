@@ -67,7 +67,7 @@ def test_problems_go_to_standard_error_with_exit_code_2(cli, recipe):
     assert err == (
         "recipe.yaml: 3 problems\n"
         "  line 3: 'sead' is not a key here; did you mean 'seed'?\n"
-        "    allowed: name, seed, data, model, augment, loss, phases, monitor, evaluate, runtime\n"
+        "    allowed: name, seed, data, model, augment, loss, phases, monitor, evaluate, runtime, cache, checkpoint\n"
         "  line 4, model.backbone: 'vgg61' is not a known backbone; did you mean 'vgg19'?\n"
         "    allowed: efficientnet_lite0, vgg16, vgg19, resnet50, resnet101, resnet152, inception_v3, xception, "
         "densenet121\n"

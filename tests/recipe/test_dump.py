@@ -51,7 +51,25 @@ VARIANTS = {
     "early stopping": {"early_stopping": {"patience": 5}},
     "no augmentation": {"augment": []},
     "one split": {"evaluate": ["validation"]},
+    "regularised": {"decay": "all", "l2_sp": 1e-2, "layer_decay": 0.9, "ema": 0.999},
+    "views of pictures": {"augment": ["flip"], "views": 4},
+    **{f"every {span}": {"checkpoint": {"every": span}} for span in ("10min", "90 s", "2h", "1 step", "3 epochs")},
+    "cache": {"cache": {"features": "none", "precision": "float16", "max_gb": 0.5, "folder": "kept/here"}},
+    **{
+        f"runtime {strategy}": {"runtime": {"strategy": strategy, "backend": backend, "xla": xla}}
+        for strategy, backend, xla in (
+            ("single", "tensorflow", "off"),
+            ("mirrored", "tensorflow", "off"),
+            ("multi_worker", "tensorflow", "auto"),
+            ("data_parallel", "jax", "on"),
+            ("tpu", "jax", "auto"),
+        )
+    },
+    "saved memory": {"runtime": {"gradient_accumulation_steps": 4, "recompute": True}},
 }
+
+
+TOP_LEVEL = ("augment", "loss", "model", "evaluate", "runtime", "cache", "checkpoint")
 
 
 def recipe_of(variant):
@@ -64,7 +82,7 @@ def recipe_of(variant):
         if key == "source":
             kind, _, name = value.partition(" ") if isinstance(value, str) else ("", "", "")
             values["data"]["source"] = value if not kind else {kind: name} if name else kind
-        elif key in ("augment", "loss", "model", "evaluate"):
+        elif key in TOP_LEVEL:
             values[key] = value
         else:
             values["phases"][0][key] = value
@@ -108,7 +126,8 @@ def test_every_default_is_written_out():
     data = parse_yaml(recipe_to_yaml(recipe_of({}))).data
 
     assert set(data) == {
-        "name", "seed", "data", "model", "augment", "loss", "phases", "monitor", "evaluate", "runtime",
+        "name", "seed", "data", "model", "augment", "loss", "phases", "monitor", "evaluate", "runtime", "cache",
+        "checkpoint",
     }  # fmt: skip
     assert data["data"]["image_size"] == 224
     assert data["model"] == {
@@ -117,6 +136,16 @@ def test_every_default_is_written_out():
         "head": {"pooling": "avg", "hidden": [], "dropout": 0.2, "weight_decay": 0.0},
     }
     assert data["loss"] == {"cross_entropy": {"label_smoothing": 0.0}}
+    assert data["runtime"] == {
+        "backend": "tensorflow",
+        "strategy": "auto",
+        "precision": "auto",
+        "xla": "auto",
+        "gradient_accumulation_steps": 1,
+        "recompute": False,
+    }
+    assert data["cache"] == {"features": "auto", "precision": "float32", "max_gb": 20.0, "folder": None}
+    assert data["checkpoint"] == {"every": "1 epoch"}
     assert data["phases"][0]["train"] == "head"
     assert data["phases"][0]["optimizer"] == {"name": "adamw", "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7}
 
@@ -133,5 +162,8 @@ def test_a_recipe_is_written_in_the_order_of_its_sections_without_anchors():
     text = recipe_to_yaml(load_recipe("quickstart"))
     tops = [line.partition(":")[0] for line in text.splitlines() if line[0] not in " -"]
 
-    assert tops == ["name", "seed", "data", "model", "augment", "loss", "phases", "monitor", "evaluate", "runtime"]
+    assert tops == [
+        "name", "seed", "data", "model", "augment", "loss", "phases", "monitor", "evaluate", "runtime", "cache",
+        "checkpoint",
+    ]  # fmt: skip
     assert "&" not in text

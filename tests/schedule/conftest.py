@@ -4,32 +4,45 @@ import pytest
 
 from transferkit.backbones.stages import Stage, Weight
 
-_CONV = {"kernel": ("kernel", 10), "bias": ("bias", 2)}
+# Role, size and rank by name.
+_CONV = {"kernel": ("kernel", 10, 4), "bias": ("bias", 2, 1)}
+_DENSE = {"kernel": ("kernel", 10, 2), "bias": ("bias", 2, 1)}
 _NORM = {
-    "gamma": ("gamma", 2),
-    "beta": ("beta", 2),
-    "moving_mean": ("statistic", 2),
-    "moving_variance": ("statistic", 2),
+    "gamma": ("gamma", 2, 1),
+    "beta": ("beta", 2, 1),
+    "moving_mean": ("statistic", 2, 1),
+    "moving_variance": ("statistic", 2, 1),
 }
+# A scale for each channel, which has no role of its own.
+_SCALE = {"scale": ("kernel", 2, 1)}
 
 
-def _stage(index: int, **layers: dict) -> Stage:
-    weights = tuple(
-        Weight(f"{layer}/{name}", layer, role, size)
-        for layer, variables in layers.items()
-        for name, (role, size) in variables.items()
-    )
-    return Stage(index, tuple(layers), weights)
+def _stage(index: int, *, depth: int, **layers: dict) -> Stage:
+    """Layers one after the other, `depth` layers with a kernel before them."""
+    weights = []
+    for layer, variables in layers.items():
+        depth += "kernel" in variables
+        weights += [
+            Weight(f"{layer}/{name}", layer, role, size, rank, depth) for name, (role, size, rank) in variables.items()
+        ]
+    return Stage(index, tuple(layers), tuple(weights))
 
 
 @pytest.fixture
 def stages() -> tuple[Stage, ...]:
     """Two stages of a convolution, batch norm and a layer without weights; a head with a hidden layer."""
     return (
-        _stage(0, image={}, conv_a=_CONV, norm_a=_NORM, relu_a={}),
-        _stage(1, conv_b=_CONV, norm_b=_NORM, add_b={}),
-        _stage(2, pooled={}, head_hidden_1=_CONV, logits=_CONV),
+        _stage(0, depth=0, image={}, conv_a=_CONV, norm_a=_NORM, relu_a={}),
+        _stage(1, depth=1, conv_b=_CONV, norm_b=_NORM, add_b={}),
+        _stage(2, depth=2, pooled={}, head_hidden_1=_DENSE, logits=_DENSE),
     )
+
+
+@pytest.fixture
+def deeper_stages(stages) -> tuple[Stage, ...]:
+    """As `stages`, with three convolutions, and a scale, in the second one."""
+    convs = {"conv_b": _CONV, "norm_b": _NORM, "conv_c": _CONV, "scale_c": _SCALE, "conv_d": _CONV, "norm_d": _NORM}
+    return (stages[0], _stage(1, depth=1, **convs), _stage(2, depth=4, pooled={}, logits=_DENSE))
 
 
 @pytest.fixture
@@ -43,4 +56,4 @@ def stages_without_norm(stages) -> tuple[Stage, ...]:
 @pytest.fixture
 def many_layers(stages) -> tuple[Stage, ...]:
     """As `stages`, with 50 convolutions in the first one."""
-    return (_stage(0, **{f"block{number}_conv": _CONV for number in range(50)}), *stages[1:])
+    return (_stage(0, depth=0, **{f"block{number}_conv": _CONV for number in range(50)}), *stages[1:])

@@ -5,7 +5,7 @@ import pytest
 from transferkit.errors import RecipeError
 from transferkit.recipe import phases as spec
 from transferkit.recipe.phases import POLICY_SPECS, PhaseSpec
-from transferkit.schedule.policies import FREEZE_POLICIES, lowest_stage, trainable_paths
+from transferkit.schedule.policies import FREEZE_POLICIES, backbone_paths, decayed_paths, lowest_stage, trainable_paths
 
 HEAD = {"head_hidden_1/kernel", "head_hidden_1/bias", "logits/kernel", "logits/bias"}
 CONV_A, CONV_B = {"conv_a/kernel", "conv_a/bias"}, {"conv_b/kernel", "conv_b/bias"}
@@ -139,3 +139,25 @@ def test_norm_without_batch_norm_is_refused(stages_without_norm):
 )
 def test_lowest_stage_is_the_first_with_a_variable_that_trains(stages, policy, cut):
     assert lowest_stage(trainable_paths(policy, stages, "affine"), stages) == cut
+
+
+def test_decayed_kernels_are_those_that_train_and_have_more_than_one_dimension(deeper_stages):
+    trainable = trainable_paths(spec.LastStages(count=1), deeper_stages, "affine")
+    assert {"conv_b/bias", "norm_b/gamma", "norm_b/beta", "scale_c/scale"} < trainable
+
+    decayed = decayed_paths("kernels", trainable, deeper_stages)
+
+    assert decayed == {"conv_b/kernel", "conv_c/kernel", "conv_d/kernel", "logits/kernel"}
+
+
+def test_decayed_of_all_is_everything_that_trains(deeper_stages):
+    trainable = trainable_paths(spec.LastStages(count=1), deeper_stages, "affine")
+
+    assert decayed_paths("all", trainable, deeper_stages) == trainable
+
+
+def test_backbone_paths_are_what_trains_without_the_head(stages):
+    trainable = trainable_paths(spec.LastStages(count=1), stages, "frozen")
+
+    assert backbone_paths(trainable, stages) == CONV_B
+    assert backbone_paths(trainable_paths(spec.Head(), stages, "frozen"), stages) == set()

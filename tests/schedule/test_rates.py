@@ -3,7 +3,14 @@
 import pytest
 
 from transferkit.recipe.phases import RATE_SPECS, Constant, Cosine, Exponential, Plateau, Step
-from transferkit.schedule.rates import RATE_SHAPES, has_stopped, plateau_drops, rate_table, stage_multipliers
+from transferkit.schedule.rates import (
+    RATE_SHAPES,
+    has_stopped,
+    layer_multipliers,
+    plateau_drops,
+    rate_table,
+    stage_multipliers,
+)
 
 
 def table(rates, *, peak=1.0, ramp_epochs=0.0, epochs=4, steps_per_epoch=1):
@@ -126,3 +133,12 @@ def test_stage_multipliers_fall_by_the_decay_per_stage_of_distance_from_the_head
 
 def test_stage_multipliers_of_decay_one_are_one():
     assert stage_multipliers(2, 1.0) == (1.0, 1.0, 1.0)
+
+
+def test_layer_multipliers_fall_by_the_decay_per_layer_of_distance_from_the_head():
+    # Depth 3 is the layer before the head; depth 0 what comes before the first kernel.
+    assert layer_multipliers(3, 0.5) == (0.0625, 0.125, 0.25, 0.5)
+
+
+def test_layer_multipliers_of_decay_one_are_one():
+    assert layer_multipliers(2, 1.0) == (1.0, 1.0, 1.0)

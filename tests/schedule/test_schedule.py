@@ -61,6 +61,88 @@ def test_multipliers_of_frozen_stages_are_not_there(stages):
     assert set(one.multipliers) == {"conv_b/kernel", "conv_b/bias"}
 
 
+def shares_by_layer(one):
+    return {path.split("/")[0]: share for path, share in one.multipliers.items()}
+
+
+def test_multipliers_fall_with_each_layer_batch_norm_counting_with_its_convolution(deeper_stages):
+    (one,) = resolve(phase(train="all", layer_decay=0.5, batch_norm="affine"), stages=deeper_stages)
+
+    assert shares_by_layer(one) == {
+        "conv_a": 1 / 16, "norm_a": 1 / 16, "conv_b": 1 / 8, "norm_b": 1 / 8, "conv_c": 1 / 4, "scale_c": 1 / 4,
+        "conv_d": 1 / 2, "norm_d": 1 / 2,
+    }  # fmt: skip
+
+
+def test_multipliers_of_stage_and_layer_decay_are_multiplied(deeper_stages):
+    settings = {"train": {"last_stages": 1}, "stage_decay": 0.25, "layer_decay": 0.5}
+
+    (one,) = resolve(phase(**settings), stages=deeper_stages)
+
+    assert shares_by_layer(one) == {"conv_b": 1 / 32, "conv_c": 1 / 16, "scale_c": 1 / 16, "conv_d": 1 / 8}
+
+
+def test_multipliers_of_a_phase_of_one_rate_are_none(stages):
+    (one,) = resolve(phase(train="all"), stages=stages)
+
+    assert one.multipliers == {}
+
+
+@pytest.mark.parametrize(
+    ("settings", "decayed"),
+    [
+        ({}, {"conv_b/kernel", "head_hidden_1/kernel", "logits/kernel"}),
+        (
+            {"decay": "all"},
+            {f"{layer}/{name}" for layer in ("conv_b", "head_hidden_1", "logits") for name in ("kernel", "bias")},
+        ),
+        ({"decay": "all", "weight_decay": 0}, set()),
+        ({"weight_decay": 0}, set()),
+    ],
+    ids=["kernels", "all", "all of none", "none"],
+)
+def test_decayed_is_what_weight_decay_shrinks(stages, settings, decayed):
+    (one,) = resolve(phase(train={"last_stages": 1}, **settings), stages=stages)
+
+    assert one.decayed == decayed
+
+
+def test_pulled_is_what_trains_in_the_backbone_where_the_phase_has_l2_sp(stages):
+    head, without, pulling = (
+        phase(l2_sp=0.1),
+        phase(train={"last_stages": 1}),
+        phase(train={"last_stages": 1}, l2_sp=0.1, batch_norm="affine"),
+    )
+
+    schedule = resolve(head, without, pulling, stages=stages)
+
+    pulled = {"conv_b/kernel", "conv_b/bias", "norm_b/gamma", "norm_b/beta"}
+    assert [one.pulled for one in schedule] == [set(), set(), pulled]
+
+
+def test_views_stay_where_a_stage_is_frozen(stages):
+    (one,) = resolve(phase(train={"last_stages": 1}, views=3), stages=stages)
+
+    assert one.spec.views == 3
+
+
+def test_views_end_with_the_last_frozen_stage_of_a_gradual_phase(stages):
+    parts = resolve(phase(train={"gradual": {"every_epochs": 1, "first": 0}}, epochs=4, views=3), stages=stages)
+
+    assert [(part.cut, part.spec.views) for part in parts] == [(2, 3), (1, 3), (0, None)]
+
+
+def test_views_of_a_phase_that_turns_out_to_freeze_no_stage_are_refused_with_their_key_path(stages):
+    with pytest.raises(RecipeError) as caught:
+        resolve(phase(), phase(train={"pattern": "conv_a"}, views=3), stages=stages)
+
+    (problem,) = caught.value.problems
+    assert str(problem) == (
+        "phases[1].views: 3 needs a frozen stage, whose outputs are stored, "
+        "but this phase trains something in the first stage"
+    )
+
+
 @pytest.mark.parametrize(
     ("first", "trained", "epochs"),
     [

@@ -23,12 +23,20 @@ _AUTOMATIC = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Weight:
-    """One variable: `path` is `layer/variable`, the same in every build; `size` counts numbers."""
+    """One variable.
+
+    Args:
+        path: `layer/variable`, the same in every build.
+        size: how many numbers it holds, in `rank` dimensions.
+        depth: of its layer, as in `layer_depths`.
+    """
 
     path: str
     layer: str
     role: Role
     size: int
+    rank: int
+    depth: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,42 @@ def weight_path(layer: Any, variable: Any) -> str:
     return f"{layer.name}/{variable.name}"
 
 
+def layer_depths(layers: Sequence[Any]) -> tuple[int, ...]:
+    """How many layers with a kernel lie on the longest way from the input through each layer, itself included.
+
+    So branches side by side count once, and batch norm is as deep as the convolution before it.
+    """
+    depths: dict[int, int] = {}
+    waiting = list(layers)
+    while waiting:
+        operation = waiting[-1]
+        # The first node is the call that the backbone was built with; every cut adds one.
+        before = [node.operation for node in operation._inbound_nodes[0].parent_nodes]
+        unknown = [one for one in before if id(one) not in depths]
+        if not unknown:
+            has_kernel = any(_role(variable) == "kernel" for variable in getattr(operation, "weights", ()))
+            depths[id(operation)] = max((depths[id(one)] for one in before), default=0) + has_kernel
+            waiting.pop()
+        waiting += unknown
+    return tuple(depths[id(layer)] for layer in layers)
+
+
 def describe_stage(index: int, layers: Sequence[Any]) -> Stage:
     """Keras layers as plain values."""
     weights = tuple(
-        Weight(weight_path(layer, variable), layer.name, _ROLES.get(variable.name, "kernel"), math.prod(variable.shape))
-        for layer in layers
+        Weight(
+            path=weight_path(layer, variable),
+            layer=layer.name,
+            role=_role(variable),
+            size=math.prod(variable.shape),
+            rank=len(variable.shape),
+            depth=depth,
+        )
+        for layer, depth in zip(layers, layer_depths(layers), strict=True)
         for variable in layer.weights
     )
     return Stage(index, tuple(layer.name for layer in layers), weights)
+
+
+def _role(variable: Any) -> Role:
+    return _ROLES.get(variable.name, "kernel")

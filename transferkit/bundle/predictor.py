@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,11 @@ from transferkit.data.folder_source import read_picture_file
 from transferkit.errors import PictureError, RunFolderError
 from transferkit.progress import Progress, Quiet
 from transferkit.recipe.data import DataSpec
-from transferkit.train.forward import compute_outputs
+from transferkit.recipe.recipe import Recipe
+from transferkit.train.forward import compute_outputs, fitting_batch_size
+from transferkit.train.placement import local_strategy
 from transferkit.train.runtime import choose_backend
+from transferkit.train.strategy import Forward, Strategy
 
 _CHUNK = 256
 
@@ -63,15 +67,28 @@ class Predictor:
     def _predict_chunk(self, files: Sequence[Path]) -> list[Prediction]:
         decoded = [self._decode(file) for file in files]
         good = [pixels for pixels in decoded if not isinstance(pixels, PictureError)]
-        size_px = self.data.image_size
-        images = np.stack(good) if good else np.empty((0, size_px, size_px, 3), np.uint8)
-        rows = iter(compute_outputs(self.model, images, np.arange(len(images)), batch_size=self.data.batch_size))
+        rows = iter(self._probabilities(np.stack(good)) if good else ())
         return [
             Prediction(str(file), None, {}, str(pixels))
             if isinstance(pixels, PictureError)
             else self._of(file, next(rows))
             for file, pixels in zip(files, decoded, strict=True)
         ]
+
+    def _probabilities(self, images: np.ndarray) -> np.ndarray:
+        batch_size = fitting_batch_size(len(images))
+        (rows,) = compute_outputs(
+            self._forward, images, np.arange(len(images)), strategy=self._strategy, batch_size=batch_size
+        )
+        return rows
+
+    @cached_property
+    def _strategy(self) -> Strategy:
+        return local_strategy()
+
+    @cached_property
+    def _forward(self) -> Forward:
+        return self._strategy.forward([self.model])
 
     def _decode(self, file: Path) -> np.ndarray | PictureError:
         encoded = read_picture_file(file)
@@ -90,8 +107,8 @@ class Predictor:
         return Prediction(str(file), self.class_names[int(values.argmax())], by_name)
 
 
-def load_run(run_dir: Path | str) -> Predictor:
-    """The classifier of a finished run.
+def read_run_recipe(run_dir: Path | str) -> Recipe:
+    """The recipe of a finished run.
 
     Raises:
         RunFolderError: no run folder, or one without a model.
@@ -102,7 +119,16 @@ def load_run(run_dir: Path | str) -> Predictor:
             what = "does not exist" if not run_dir.exists() else f"has no {name}, so it is not a finished run"
             raise RunFolderError(f"{run_dir} {what}. Give the folder that `transferkit finetune` named at its end.")
     # The weights are in the model; where they came from may be gone.
-    recipe = load_recipe(run_dir / RECIPE, ["model.weights=none"])
+    return load_recipe(run_dir / RECIPE, ["model.weights=none"])
+
+
+def load_run(run_dir: Path | str) -> Predictor:
+    """The classifier of a finished run, on the backend that it was trained with.
+
+    Raises:
+        RunFolderError: no run folder, or one without a model.
+    """
+    run_dir, recipe = Path(run_dir), read_run_recipe(run_dir)
     choose_backend(recipe.runtime.backend)
     import keras
 

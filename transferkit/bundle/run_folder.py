@@ -5,22 +5,25 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
-
-import numpy as np
+from typing import IO, TYPE_CHECKING, Any
 
 from transferkit.data.listing import SPLITS, Split
-from transferkit.data.load import Data
 from transferkit.errors import RunFolderError
-from transferkit.evaluate.metrics import EvalReport, report_to_dict
 from transferkit.recipe.dump import recipe_to_yaml
 from transferkit.recipe.recipe import Recipe
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    from transferkit.data.load import Data
+    from transferkit.evaluate.metrics import EvalReport
+
 RECIPE, CLASSES, MODEL, RESULTS = "recipe.yaml", "classes.txt", "model.keras", "results.json"
+CHECKPOINTS = "checkpoints"
 
 
 def choose_run_dir(name: str, now: datetime) -> Path:
@@ -63,19 +66,58 @@ def create_run_dir(path: Path) -> None:
 
 def remove_run_dir(path: Path) -> None:
     """Remove a run folder that this run made."""
+    with suppress(OSError):
+        clear_run_dir(path)
     shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_run_dir(path: Path, keep: Iterable[str] = ()) -> None:
+    """Remove what a run wrote, but its recipe and `keep`: where that is cut short, an unfinished run is left.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    # Results make a run a finished one; without its checkpoints it begins anew with the data as it is then.
+    for entry in sorted(path.iterdir(), key=lambda entry: (entry.name != RESULTS, entry.name != CHECKPOINTS)):
+        if entry.name in (RECIPE, *keep):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
 
 
 @contextmanager
 def atomic_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that appears under its name only when it is complete."""
-    partial = path.with_name(f".{path.name}.partial")
+    """A file that appears under its name only when it is complete.
+
+    Raises:
+        RunFolderError: it cannot be written. Nothing half written stays.
+    """
     text = {"encoding": "utf-8", "newline": ""} if "b" not in mode else {}
-    with partial.open(mode, **text) as file:
+    with _appearing(path, partial_name(path)) as partial, partial.open(mode, **text) as file:
         yield file
         file.flush()
         os.fsync(file.fileno())
-    partial.replace(path)
+
+
+def partial_name(path: Path) -> Path:
+    """Where `atomic_file` writes until the file is complete."""
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def _appearing(path: Path, partial: Path) -> Iterator[Path]:
+    try:
+        yield partial
+        partial.replace(path)
+    except BaseException as error:
+        with suppress(OSError):
+            partial.unlink()
+        if isinstance(error, OSError):
+            reason = error.strerror or error
+            raise RunFolderError(f"{path} cannot be written: {reason}. Make room there, or allow writing.") from error
+        raise
 
 
 def write_recipe(run_dir: Path, recipe: Recipe) -> None:
@@ -89,7 +131,7 @@ def write_json(path: Path, value: object) -> None:
         file.write("\n")
 
 
-def write_data(run_dir: Path, data: Data) -> None:
+def write_data(run_dir: Path, data: "Data") -> None:
     """classes.txt, the split manifest and the list of pictures that were left out."""
     with atomic_file(run_dir / CLASSES) as file:
         file.writelines(f"{name}\n" for name in data.class_names)
@@ -107,7 +149,21 @@ def write_history(run_dir: Path, epochs: Sequence[Any]) -> None:
         _write_csv(run_dir / "history.csv", names, (asdict(epoch).values() for epoch in epochs))
 
 
-def write_predictions(run_dir: Path, data: Data, probabilities: Mapping[Split, np.ndarray]) -> None:
+def write_watch(run_dir: Path, epochs: Sequence[Any]) -> None:
+    """watch.csv: one row per epoch, from dataclass values; what is given by stage in a column for each."""
+    rows = []
+    for epoch in epochs:
+        row = {}
+        for name, value in asdict(epoch).items():
+            by_stage = value if isinstance(value, Mapping) else None
+            row |= {f"{name} {stage}": one for stage, one in by_stage.items()} if by_stage is not None else {name: value}
+        rows.append(row)
+    names = sorted({name for row in rows for name in row}, key=lambda name: (" " in name, name if " " in name else ""))
+    if rows:
+        _write_csv(run_dir / "watch.csv", names, ([row.get(name, "") for name in names] for row in rows))
+
+
+def write_predictions(run_dir: Path, data: "Data", probabilities: "Mapping[Split, np.ndarray]") -> None:
     """predictions.csv: each reported picture with its label, the prediction, and every class's probability."""
     header = ("path", "split", "label", "prediction", *(f"probability {name}" for name in data.class_names))
     rows = (
@@ -124,16 +180,17 @@ def write_predictions(run_dir: Path, data: Data, probabilities: Mapping[Split, n
     _write_csv(run_dir / "predictions.csv", header, rows)
 
 
-def write_results(run_dir: Path, report: Mapping[Split, EvalReport]) -> None:
-    """results.json: each reported split's numbers."""
+def write_results(run_dir: Path, report: "Mapping[Split, EvalReport]") -> None:
+    """results.json: each reported split's numbers. Written last, it makes the run a finished one."""
+    from transferkit.evaluate.metrics import report_to_dict  # a second of imports, not wanted for a refusal
+
     write_json(run_dir / RESULTS, {split: report_to_dict(one) for split, one in report.items()})
 
 
 def write_model(run_dir: Path, model: Any) -> None:
     """model.keras, which Keras alone can load."""
-    partial = run_dir / f".partial.{MODEL}"  # Keras goes by the suffix
-    model.save(partial)
-    partial.replace(run_dir / MODEL)
+    with _appearing(run_dir / MODEL, run_dir / f".partial.{MODEL}") as partial:  # Keras goes by the suffix
+        model.save(partial)
 
 
 def write_figures(run_dir: Path, figures: Mapping[str, Any]) -> None:

@@ -6,11 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 
 from transferkit.recipe.recipe import Recipe
 from transferkit.train.runtime import describe_hardware
+from transferkit.train.strategy import Strategy
 
 _PACKAGES = (
     "transferkit",
     "keras",
     "tensorflow",
+    "jax",
     "numpy",
     "pillow",
     "scikit-learn",
@@ -19,12 +21,16 @@ _PACKAGES = (
 )
 
 
-def collect_versions(recipe: Recipe, *, precision: str) -> dict[str, object]:
-    """For versions.json: start time, seed, precision, hardware, and the version of Python and each package."""
+def collect_versions(recipe: Recipe, precision: str, strategy: Strategy) -> dict[str, object]:
+    """For versions.json: start time, seed, precision, placement, hardware, and the version of Python and each package."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": recipe.seed,
         "precision": precision,
+        "backend": recipe.runtime.backend,
+        "strategy": strategy.name,
+        "replicas": strategy.num_replicas,
+        "processes": strategy.num_processes,
         **describe_hardware(),
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},

@@ -21,10 +21,17 @@ def finetune(
         Path | None, typer.Option(help="Run folder; default runs/<name>-<date>-<time>.", show_default=False)
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is already there.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an unfinished run: --run-dir's, or the newest of this recipe.")
+    ] = False,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Try several processes on this machine (runtime.strategy: multi_worker).", show_default=False),
+    ] = None,
 ) -> None:
     """Fine-tune as a recipe says, evaluate, and write a run folder."""
     from transferkit.cli.app import INTERRUPTED
-    from transferkit.cli.quiet import start_tensorflow
+    from transferkit.cli.quiet import start_engine
     from transferkit.finetuner import FineTuner
     from transferkit.progress import ConsoleProgress
     from transferkit.train.runtime import choose_backend
@@ -33,8 +40,8 @@ def finetune(
     try:
         tuner = FineTuner.from_recipe(recipe, changes or ())
         choose_backend(tuner.recipe.runtime.backend)
-        start_tensorflow()
-        result = tuner.run(run_dir, overwrite=overwrite, progress=ConsoleProgress(console))
+        start_engine(tuner.recipe.runtime)
+        result = tuner.run(run_dir, overwrite=overwrite, resume=resume, progress=ConsoleProgress(console))
     except KeyboardInterrupt:  # before training, or a second time while the run folder was being written
         console.print("interrupted; there is no finished run", highlight=False)
         raise typer.Exit(INTERRUPTED) from None

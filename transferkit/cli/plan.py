@@ -13,11 +13,11 @@ def plan(
     measure: Annotated[bool, typer.Option("--measure", help="Time a few steps of each phase on this machine.")] = False,
 ) -> None:
     """Print phases, what trains in them, steps and rates, without training."""
-    from transferkit.cli.quiet import start_tensorflow
+    from transferkit.cli.quiet import start_engine
     from transferkit.finetuner import FineTuner
     from transferkit.train.runtime import choose_backend
 
     tuner = FineTuner.from_recipe(recipe, changes or ())
     choose_backend(tuner.recipe.runtime.backend)
-    start_tensorflow()
+    start_engine(tuner.recipe.runtime)
     typer.echo(tuner.plan(measure=measure))

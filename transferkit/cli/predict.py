@@ -29,12 +29,15 @@ def predict(
     """Print the class and probability of pictures."""
     if as_json and as_csv:
         raise DataError("--json and --csv exclude each other; choose one.")
-    from transferkit.bundle.predictor import load_run
-    from transferkit.cli.quiet import start_tensorflow
+    from transferkit.bundle.predictor import load_run, read_run_recipe
+    from transferkit.cli.quiet import start_engine
     from transferkit.progress import ConsoleProgress
+    from transferkit.train.runtime import choose_backend
 
     files = _find_files(paths)
-    start_tensorflow()
+    runtime = read_run_recipe(run_dir).runtime
+    choose_backend(runtime.backend)
+    start_engine(runtime.model_copy(update={"strategy": "single"}))
     # Results go to standard output, progress beside them.
     predictor = load_run(run_dir)
     found = predictor.predict(files, progress=ConsoleProgress(Console(stderr=True)))

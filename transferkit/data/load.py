@@ -25,6 +25,7 @@ class Data:
         images: `(num_images, size, size, 3)` uint8 RGB.
         labels: `(num_images,)` int32.
         paths: name of each picture.
+        digests: sha256 of each picture's file.
         rows: for each split, the positions of its pictures in the arrays above; copies are in none.
         skipped: what was left out, with reasons.
     """
@@ -33,6 +34,7 @@ class Data:
     images: np.ndarray
     labels: np.ndarray
     paths: tuple[str, ...]
+    digests: tuple[bytes, ...]
     rows: Mapping[Split, np.ndarray]
     skipped: tuple[Skipped, ...]
 
@@ -101,6 +103,7 @@ def load_data(listing: Listing, spec: DataSpec, *, seed: int, need_test: bool, p
         images=prepared.images,
         labels=np.array([picture.label for picture in prepared.pictures], np.int32),
         paths=tuple(picture.path for picture in prepared.pictures),
+        digests=prepared.digests,
         rows={split: np.asarray(keep)[splits == split] for split in SPLITS},
         skipped=skipped,
     )

@@ -1,6 +1,5 @@
 """The layers behind a recipe's augmentations. All take and give float32 images `(batch, height, width, 3)`, 0–255."""
 
-import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -8,6 +7,7 @@ from keras import layers, ops
 
 from transferkit.model.colour import RandomBlur, RandomNoise, RandomSaturation
 from transferkit.model.cutmix import CutMix
+from transferkit.model.draws import Draws
 from transferkit.model.rand_augment import RandomOperations
 from transferkit.model.random_layer import InTurn
 from transferkit.model.warp import RandomCropResize, RandomElastic, RandomPerspective, RandomShear
@@ -16,8 +16,6 @@ from transferkit.recipe.spec import Choice
 
 _HALF_TURN_DEGREES = 180.0
 _GREY = 127.0
-# More draws than any layer makes in one step, so that no two steps share any.
-_DRAWS_PER_STEP = 256
 # Keras' layers would follow the global policy and compute pixels in float16.
 _FLOAT32: Final = {"dtype": "float32"}
 
@@ -90,45 +88,32 @@ def augment_batch(augmentations: Sequence[layers.Layer], images: Any, labels: An
     """Change images at random, and labels with them where images are mixed.
 
     Args:
-        images: `(batch, height, width, 3)` float32, 0–255; so is the result.
+        images: `(batch, height, width, 3)` float32, 0–255; so is the result. Layers that only mix whole images take
+            features of any shape as well.
         labels: `(batch, num_classes)` float32, one-hot.
     """
     for layer in augmentations:
         if isinstance(layer, _MIXES_LABELS):
-            mixed = layer({"images": images, "labels": labels}, training=True)
-            images, labels = mixed["images"], mixed["labels"]
+            shape = ops.shape(images)
+            as_images = images if len(shape) == 4 else ops.reshape(images, (shape[0], 1, 1, -1))
+            mixed = layer({"images": as_images, "labels": labels}, training=True)
+            images, labels = ops.reshape(mixed["images"], shape), mixed["labels"]
         else:
             images = ops.clip(layer(images, training=True), 0.0, 255.0)
     return images, labels
 
 
-def random_states(owners: Iterable[layers.Layer]) -> tuple[Any, ...]:
-    """The state of every random generator in `owners`, in a fixed order."""
-    return tuple(
-        variable for owner in owners for variable in owner.variables if variable.path.endswith("seed_generator_state")
-    )
-
-
-def set_random_states(states: Sequence[Any], *, seed: int, stream: str, step: Any) -> None:
-    """Make all draws of one step a function of (seed, stream, step) alone.
-
-    Args:
-        states: as from `random_states`; each becomes a stream of its own.
-        stream: what the draws are for, such as a phase's name and number.
-        step: optimizer step, a Python or a tensor integer.
-    """
-    for index, state in enumerate(states):
-        own = zlib.crc32(f"{seed}/{stream}/{index}".encode())
-        counter = ops.cast(step, "uint32") * _DRAWS_PER_STEP
-        state.assign(ops.stack([ops.cast(own, "uint32"), counter]))
+def mixes_labels(layer: layers.Layer) -> bool:
+    """Whether a layer acts on a batch's images and labels together, rather than on each image by itself."""
+    return isinstance(layer, _MIXES_LABELS)
 
 
 def preview(augmentations: Sequence[layers.Layer], images: Any, *, draws: int, seed: int) -> Any:
     """Each image and `draws` random versions of it: `(num_images, 1 + draws, height, width, 3)` float32."""
     images = ops.cast(images, "float32")
     labels = ops.zeros((len(images), 2))
-    columns = [images]
+    columns, random = [images], Draws(augmentations, seed=seed, stream="preview")
     for draw in range(draws):
-        set_random_states(random_states(augmentations), seed=seed, stream="preview", step=draw)
-        columns.append(augment_batch(augmentations, images, labels)[0])
+        with random.at(draw):
+            columns.append(augment_batch(augmentations, images, labels)[0])
     return ops.convert_to_numpy(ops.stack(columns, axis=1))

@@ -40,9 +40,10 @@ class Classifier:
         """What is in each stage, as plain values; the last one is the head."""
         return tuple(describe_stage(index, stage) for index, stage in enumerate(self.layers))
 
-    def lower(self, cut: int) -> keras.Model:
-        """From pixels to the tensor that enters stage `cut` (the head: after pooling)."""
-        return keras.Model(self.network.input, self._cut(cut))
+    def stage_networks(self, cut: int) -> tuple[keras.Model, ...]:
+        """From pixels to the tensor that enters stage `cut` (the head: after pooling), one network for each stage."""
+        ends = [self.network.input, *(self._cut(stage) for stage in range(1, cut + 1))]
+        return tuple(keras.Model(start, end) for start, end in zip(ends, ends[1:], strict=False))
 
     def upper(self, cut: int) -> keras.Model:
         """From the tensor that enters stage `cut` to logits. Shares the network's variables."""
@@ -69,6 +70,7 @@ def build_classifier(
     num_classes: int,
     seed: int,
     precision: str = "float32",
+    recompute: bool = False,
     load: bool = True,
 ) -> Classifier:
     """Build the network and load the backbone's weights.
@@ -76,6 +78,7 @@ def build_classifier(
     Args:
         seed: of the head's start, and of the backbone's where its weights are `none`.
         precision: Keras dtype policy of the backbone and the head; preprocessing and logits stay float32.
+        recompute: activations are computed again for the backward pass rather than kept.
         load: `False` leaves the backbone at its random start, for a look at its shape.
 
     Raises:
@@ -88,7 +91,7 @@ def build_classifier(
             'Set "image_data_format": "channels_last" in ~/.keras/keras.json, or, in Python before anything else, call '
             'keras.config.set_image_data_format("channels_last").'
         )
-    with _building(seed=seed, precision=precision):
+    with _building(seed=seed, precision=precision), keras.RematScope(mode="full" if recompute else None):
         images = keras.Input((image_size_px, image_size_px, 3), dtype="float32", name="image")
         body = backbone.build(input_tensor=backbone.preprocess(images))
         name_layers(body)

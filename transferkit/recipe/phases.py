@@ -202,10 +202,32 @@ class PhaseSpec(Spec):
     ramp_epochs: NonNegativeFloat = Field(0.0, description="Rise from near 0 to the peak; may be fractional.")
     optimizer: Optimizer = AdamW()
     weight_decay: NonNegativeFloat = Field(0.004, description="Decoupled: each step takes rate x this share off.")
+    decay: Literal["kernels", "all"] = Field(
+        "kernels", description="What decays; `kernels` spares biases, batch norm and any other one-dimensional weight."
+    )
+    l2_sp: NonNegativeFloat = Field(
+        0.0,
+        description="Half this times the squared distance of the backbone's trained weights from where the run began "
+        "joins the loss; the head, which began at random, is left out. https://arxiv.org/abs/1802.01483",
+    )
     clip_norm: PositiveFloat | None = Field(None, description="Largest norm of all gradients together.")
-    stage_decay: Annotated[float, Field(gt=0, le=1, description="Rate per stage of distance from the head.")] = 1.0
+    stage_decay: Annotated[
+        float, Field(gt=0, le=1, description="Share of the rate for each stage of distance from the head.")
+    ] = 1.0
+    layer_decay: Annotated[
+        float, Field(gt=0, le=1, description="The same for each layer of distance; both multiply.")
+    ] = 1.0
     batch_norm: Annotated[BatchNormMode, Field(validate_default=True)] = "frozen"
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="Momentum of a moving average of the weights, evaluated beside them; such as 0.999."
+    )
     augment: bool = Field(True, description="`false` switches the recipe's augmentation off for this phase.")
+    views: PositiveInt | None = Field(
+        None,
+        le=1000,
+        description="Stores the features of this many augmented versions of each picture, which take turns by epoch, "
+        "instead of augmenting anew in every epoch.",
+    )
     early_stopping: EarlyStopping | None = None
 
     @field_validator("ramp_epochs")

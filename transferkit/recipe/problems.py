@@ -1,7 +1,7 @@
 """Pydantic's list of errors as problems: where, what was given, what is allowed."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, get_args
 
@@ -13,18 +13,8 @@ from transferkit.recipe.recipe import Recipe
 from transferkit.recipe.spec import Choice, Spec
 from transferkit.recipe.yaml_tree import Path, Tree, path_text
 
-# Settled names that nothing acts on yet: key paths, and values as `path=value`.
-NOT_BUILT_YET = frozenset(
-    {
-        "checkpoint",
-        "data.source=csv",
-        "data.cache=none",
-        "loss=focal",
-        "loss=binary_cross_entropy",
-        "runtime.backend=jax",
-        *(f"runtime.strategy={name}" for name in ("single", "mirrored", "multi_worker", "data_parallel", "tpu")),
-    }
-)
+# Settled names that nothing acts on yet, as `path=value`.
+NOT_BUILT_YET = frozenset({"data.source=csv", "data.cache=none", "loss=focal", "loss=binary_cross_entropy"})
 # Keys that people expect.
 _UNKNOWN_KEYS = {"data.split.train": "is no key: what validation and test leave over trains"}
 _NOT_BUILT = "is not built yet"
@@ -77,8 +67,6 @@ def _fault(entry: Mapping[str, Any], path: Path, tree: Tree) -> Fault:
     where = tree.where_of(path)
     parent, key = path_text(path[:-1]), path[-1]
     if kind == "extra_forbidden":
-        if path_text(path) in NOT_BUILT_YET:
-            return Fault(path, Problem(parent, key, f"{_NOT_BUILT}; leave it out", where=where))
         rule = _UNKNOWN_KEYS.get(path_text(path), "is not a key here")
         problem = Problem(parent, key, rule, _keys_of(_spec_at(entry["loc"][:-1])), where)
         if rule == "is not a key here" and (homes := _homes_of(key)):
@@ -185,16 +173,20 @@ def _specs_in(annotation: object) -> Iterator[type[Spec]]:
 
 
 def _homes_of(key: str) -> list[str]:
-    """The sections of a recipe that have such a key."""
-    return [place for place, spec in _sections(Recipe, "the top level") if key in spec.model_fields]
+    """The sections of a recipe that have such a key, or take it as the name of a choice."""
+    return [place for place, keys in _sections(Recipe, "the top level") if key in keys]
 
 
-def _sections(spec: type[Spec], place: str) -> Iterator[tuple[str, type[Spec]]]:
-    yield place, spec
+def _sections(spec: type[Spec], place: str) -> Iterator[tuple[str, Collection[object]]]:
+    """Each section below `spec` with its keys, and each place of a choice with the names it is made by."""
+    yield place, spec.model_fields
     for key, field in spec.model_fields.items():
-        for below in _specs_in(field.annotation):
-            if _tag(below) is None:
-                yield from _sections(below, key if spec is Recipe else f"{place}.{key}")
+        below = key if spec is Recipe else f"{place}.{key}"
+        specs = tuple(_specs_in(field.annotation))
+        yield below, [_tag(one) for one in specs if issubclass(one, Choice)]
+        for one in specs:
+            if _tag(one) is None:
+                yield from _sections(one, below)
 
 
 def _tag(spec: type[Spec]) -> object:

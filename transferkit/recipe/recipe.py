@@ -9,6 +9,7 @@ from transferkit.recipe.augment import Augmentation
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.model import ModelSpec
 from transferkit.recipe.phases import Cosine, Head, LastStages, PhaseSpec
+from transferkit.recipe.runtime import CacheSpec, CheckpointSpec, RuntimeSpec
 from transferkit.recipe.spec import Choice, FromList, Spec, choice_of
 
 
@@ -17,14 +18,6 @@ class CrossEntropy(Choice):
 
     kind: Literal["cross_entropy"] = "cross_entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class RuntimeSpec(Spec):
-    """Where and in which precision the run computes."""
-
-    backend: Literal["tensorflow"] = "tensorflow"
-    strategy: Literal["auto"] = "auto"
-    precision: Literal["auto", "float32", "mixed_float16", "mixed_bfloat16"] = "auto"
 
 
 class Recipe(Spec):
@@ -53,6 +46,8 @@ class Recipe(Spec):
         tuple[Literal["validation", "test"], ...], FromList, Field(description="Splits that are reported.")
     ] = ("validation", "test")
     runtime: RuntimeSpec = RuntimeSpec()
+    cache: CacheSpec = CacheSpec()
+    checkpoint: CheckpointSpec = CheckpointSpec()
 
     @field_validator("name")
     @classmethod

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from transferkit.backbones.stages import Stage, Weight
 from transferkit.errors import Problem, RecipeError
@@ -97,6 +97,27 @@ def trainable_paths(policy: Choice, stages: Sequence[Stage], batch_norm: BatchNo
         rule = "finds batch norm only, which stays frozen; add batch_norm: affine (or train) to the phase"
         raise RecipeError("recipe", [Problem("train.pattern", policy.regex, rule)])
     return chosen - fixed
+
+
+def decayed_paths(
+    decay: Literal["kernels", "all"], trainable: frozenset[str], stages: Sequence[Stage]
+) -> frozenset[str]:
+    """Those of the trainable variables that weight decay shrinks.
+
+    `kernels` leaves out biases, batch norm's gamma and beta, and whatever else has one dimension only.
+
+    Source:
+        He et al. 2018, section 3.1, for the exceptions. https://arxiv.org/abs/1812.01187
+    """
+    if decay == "all":
+        return trainable
+    kernels = (weight for stage in stages for weight in stage.weights if weight.role == "kernel" and weight.rank > 1)
+    return _paths(kernels) & trainable
+
+
+def backbone_paths(trainable: frozenset[str], stages: Sequence[Stage]) -> frozenset[str]:
+    """Those of the trainable variables that are not the head's."""
+    return _paths(_backbone_weights(stages)) & trainable
 
 
 def lowest_stage(trainable: frozenset[str], stages: Sequence[Stage]) -> int:

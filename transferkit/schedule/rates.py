@@ -81,3 +81,15 @@ def stage_multipliers(num_stages: int, stage_decay: float) -> tuple[float, ...]:
         Howard and Ruder 2018, section 3.2. https://arxiv.org/abs/1801.06146
     """
     return tuple(stage_decay ** (num_stages - stage) for stage in range(num_stages + 1))
+
+
+def layer_multipliers(num_layers: int, layer_decay: float) -> tuple[float, ...]:
+    """Share of the rate for each depth from 0 to `num_layers`: `layer_decay` per layer of distance from the head.
+
+    The layer nearest to the head is at distance 1, the head itself at 0.
+
+    Source:
+        Clark et al. 2020, https://arxiv.org/abs/2003.10555; for pictures Bao et al. 2021,
+        https://arxiv.org/abs/2106.08254
+    """
+    return tuple(layer_decay ** (num_layers + 1 - depth) for depth in range(num_layers + 1))

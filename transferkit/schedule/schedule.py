@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from transferkit.backbones.stages import Stage
 from transferkit.errors import Problem, RecipeError
 from transferkit.recipe.phases import Gradual, Head, LastStages, PhaseSpec
-from transferkit.schedule.policies import lowest_stage, trainable_paths
-from transferkit.schedule.rates import rate_table, stage_multipliers
+from transferkit.schedule.policies import backbone_paths, decayed_paths, lowest_stage, trainable_paths
+from transferkit.schedule.rates import layer_multipliers, rate_table, stage_multipliers
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Phase:
         rates: learning rate of each step, before plateau drops and multipliers.
         trainable: paths of the variables that train.
         multipliers: share of the rate by path, for the variables whose share is not 1.
+        decayed: paths of the trainable variables that weight decay shrinks; none if it is 0.
+        pulled: paths of the trainable variables that L2-SP pulls to their start; none if it is 0, and never the head's.
         cut: the lowest stage with a trainable variable; what lies below is frozen.
         augment: whether the recipe's random augmentation is on.
     """
@@ -33,6 +35,8 @@ class Phase:
     rates: tuple[float, ...]
     trainable: frozenset[str]
     multipliers: Mapping[str, float]
+    decayed: frozenset[str]
+    pulled: frozenset[str]
     cut: int
     augment: bool
 
@@ -51,7 +55,7 @@ def resolve_schedule(
         augment: whether the recipe has any augmentation.
 
     Raises:
-        RecipeError: layers that the built network does not have, those of all phases at once.
+        RecipeError: what does not fit the built network, of all phases at once.
     """
     schedule: list[Phase] = []
     problems: list[Problem] = []
@@ -76,15 +80,15 @@ def _resolve_phase(
         epochs=spec.epochs,
         steps_per_epoch=steps_per_epoch,
     )
-    shares = stage_multipliers(len(stages) - 1, spec.stage_decay)
     start = sum(phase.epochs for phase in before)
     parts: list[Phase] = []
     for part, epochs in _unfold(spec, num_stages=len(stages) - 1):
         trainable = trainable_paths(part.train, stages, part.batch_norm)
+        cut = lowest_stage(trainable, stages)
         done = sum(phase.epochs for phase in parts)
         parts.append(
             Phase(
-                spec=part,
+                spec=_with_views_that_can_be_kept(part, cut, gradual=isinstance(spec.train, Gradual)),
                 index=len(before) + len(parts),
                 name=part.name,
                 first_epoch=start + done,
@@ -92,17 +96,43 @@ def _resolve_phase(
                 steps_per_epoch=steps_per_epoch,
                 rates=table[done * steps_per_epoch : (done + epochs) * steps_per_epoch],
                 trainable=trainable,
-                multipliers={
-                    weight.path: shares[stage.index]
-                    for stage in stages
-                    for weight in stage.weights
-                    if weight.path in trainable and shares[stage.index] != 1
-                },
-                cut=lowest_stage(trainable, stages),
+                multipliers=_multipliers(part, trainable, stages),
+                decayed=decayed_paths(part.decay, trainable, stages) if part.weight_decay else frozenset(),
+                pulled=backbone_paths(trainable, stages) if part.l2_sp else frozenset(),
+                cut=cut,
                 augment=augment and part.augment,
             )
         )
     return parts
+
+
+def _multipliers(spec: PhaseSpec, trainable: frozenset[str], stages: Sequence[Stage]) -> dict[str, float]:
+    """Stage-wise share times layer-wise share of the trainable variables where that is not 1; the head has 1."""
+    *backbone, _ = stages
+    by_stage = stage_multipliers(len(backbone), spec.stage_decay)
+    deepest = max((weight.depth for stage in backbone for weight in stage.weights), default=0)
+    by_layer = layer_multipliers(deepest, spec.layer_decay)
+    shares = {
+        weight.path: by_stage[stage.index] * by_layer[weight.depth]
+        for stage in backbone
+        for weight in stage.weights
+        if weight.path in trainable
+    }
+    return {path: share for path, share in shares.items() if share != 1}
+
+
+def _with_views_that_can_be_kept(spec: PhaseSpec, cut: int, *, gradual: bool) -> PhaseSpec:
+    """`spec`, without `views` in the parts of a gradual phase that leave no stage frozen.
+
+    Raises:
+        RecipeError: another phase leaves none, which shows only in the built network.
+    """
+    if cut or not spec.views:
+        return spec
+    if gradual:
+        return spec.model_copy(update={"views": None})
+    rule = "needs a frozen stage, whose outputs are stored, but this phase trains something in the first stage"
+    raise RecipeError("recipe", [Problem("views", spec.views, rule)])
 
 
 def _unfold(spec: PhaseSpec, *, num_stages: int) -> list[tuple[PhaseSpec, int]]:

@@ -1,8 +1,17 @@
 """Training batches in an order that is a pure function of the seed and the epoch."""
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
+
+from transferkit.train.strategy import Strategy
+
+# Small rows are gathered for several batches at once, since each hand-over between threads takes its time.
+_GROUP_BYTES = 2**23
+_GROUPS_AHEAD = 2
 
 
 def epoch_order(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
@@ -10,23 +19,39 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
-def training_batches(inputs: np.ndarray, rows: np.ndarray, labels: np.ndarray, *, batch_size: int) -> Any:
-    """A `tf.data.Dataset` of `(inputs, labels)` batches, of known length; the last one may be smaller.
+def training_batches(
+    inputs: Any, rows: np.ndarray, labels: np.ndarray, *, batch_size: int, strategy: Strategy, first: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
+    """This process's part of each batch and the number of rows of the whole one; the last batch may be smaller.
+
+    A thread reads ahead.
 
     Args:
-        inputs: `(any, …)`, in memory or mapped from disk.
+        inputs: `(any, …)`, in memory or on disk; anything with a shape and a dtype that an array of positions picks
+            rows from.
         rows: positions in `inputs`, in the order in which they train.
         labels: `(len(rows),)` int32, in the same order.
+        first: the batch to begin with.
     """
-    import tensorflow as tf
+    row_bytes = int(np.prod(inputs.shape[1:])) * np.dtype(inputs.dtype).itemsize
+    group = max(1, _GROUP_BYTES // (row_bytes * batch_size)) * batch_size
 
-    def gather(chosen: np.ndarray) -> np.ndarray:
-        return inputs[chosen]
+    def read(start: int) -> list[tuple[np.ndarray, np.ndarray, int]]:
+        own, sizes = [], []
+        for begin in range(start, min(start + group, len(rows)), batch_size):
+            size = min(batch_size, len(rows) - begin)
+            sizes.append(size)
+            own.append(np.arange(begin, begin + size)[strategy.own_rows(size)])
+        together = np.concatenate(own)
+        ends = np.cumsum([len(one) for one in own])[:-1]
+        pictures, their_labels = inputs[rows[together]], labels[together]
+        return list(zip(np.split(pictures, ends), np.split(their_labels, ends), sizes, strict=True))
 
-    def read(chosen: Any, batch_labels: Any) -> tuple[Any, Any]:
-        batch = tf.numpy_function(gather, [chosen], tf.as_dtype(inputs.dtype), stateful=False)
-        batch.set_shape((None, *inputs.shape[1:]))
-        return batch, batch_labels
-
-    dataset = tf.data.Dataset.from_tensor_slices((rows, labels)).batch(batch_size)
-    return dataset.map(read, num_parallel_calls=1, deterministic=True).prefetch(2)
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque = deque()
+        for start in range(first * batch_size, len(rows), group):
+            waiting.append(pool.submit(read, start))
+            if len(waiting) > _GROUPS_AHEAD:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()

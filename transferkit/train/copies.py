@@ -1,11 +1,11 @@
 """Copies of a network's weights, to go back to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-Copy = Mapping[int, np.ndarray]
+Copy = Mapping[str, np.ndarray]
 
 
 class WeightCopies:
@@ -15,21 +15,31 @@ class WeightCopies:
     """
 
     def __init__(self) -> None:
-        self._moving: list[Any] = []
-        self._start: dict[int, np.ndarray] = {}
+        self._moving: dict[str, Any] = {}
+        self._start: dict[str, np.ndarray] = {}
 
-    def watch(self, moving: Iterable[Any]) -> None:
-        """From here on these variables may change."""
-        for variable in moving:
-            if id(variable) not in self._start:
-                self._moving.append(variable)
-                self._start[id(variable)] = variable.numpy()
+    def watch(self, moving: Mapping[str, Any]) -> None:
+        """From here on these variables, by path, may change."""
+        for path, variable in moving.items():
+            if path not in self._moving:
+                self._moving[path] = variable
+                self._start[path] = as_array(variable)
+
+    @property
+    def start(self) -> Copy:
+        """The watched variables as they were before the first phase that moves them."""
+        return self._start
 
     def take(self) -> Copy:
         """The watched variables as they are now."""
-        return {id(variable): variable.numpy() for variable in self._moving}
+        return {path: as_array(variable) for path, variable in self._moving.items()}
 
     def put_back(self, copy: Copy) -> None:
-        """Set all watched variables to a copy; an empty one stands for the start."""
-        for variable in self._moving:
-            variable.assign(copy.get(id(variable), self._start[id(variable)]))
+        """Set all watched variables to a copy; what it does not have, to the start."""
+        for path, variable in self._moving.items():
+            variable.assign(copy.get(path, self._start[path]))
+
+
+def as_array(variable: Any) -> np.ndarray:
+    """A copy of a variable's value. On some devices `numpy()` shows the variable's own memory."""
+    return np.array(variable.numpy())

@@ -6,37 +6,70 @@ from typing import Any
 import numpy as np
 
 from transferkit.progress import Quiet, Task
+from transferkit.train.strategy import Forward, Strategy
+
+# Rows that one device computes at a time. A picture's outputs are then the same bits at any place in a batch and beside
+# any others, which they are not between batches of different sizes.
+BATCH_SIZE = 32
 
 
 def compute_outputs(
-    network: Any, inputs: np.ndarray, rows: Sequence[int] | np.ndarray, *, batch_size: int, task: Task | None = None
-) -> np.ndarray:
-    """Outputs of `network` for the given rows of `inputs`, in their order, float32.
+    forward: Forward,
+    inputs: Any,
+    rows: Sequence[int] | np.ndarray,
+    *,
+    strategy: Strategy,
+    batch_size: int = BATCH_SIZE,
+    task: Task | None = None,
+) -> list[np.ndarray]:
+    """Outputs of networks for the given rows of `inputs`, in their order, float32; one array for each output.
 
-    The last batch is padded and cut back: outputs change in their last bits with the batch's shape, so every row is
-    computed in the same one. Few rows take a smaller shape, a power of two, so that there are few shapes to compile.
+    Several processes divide the rows among themselves, and each gets the outputs of all.
 
     Args:
-        inputs: `(any, …)`, uint8 pixels or float32 features.
+        forward: of `Strategy.forward`.
+        inputs: `(any, …)`, uint8 pixels or float32 features; anything that an array of positions picks rows from.
+        rows: at least one.
+        batch_size: for each device.
         task: told of every row done.
     """
-    if not network.compiled:
-        network.compile(jit_compile=False)
-    batch_size = min(batch_size, 1 << (len(rows) - 1).bit_length()) if len(rows) else batch_size
-    done: np.ndarray | None = None
-    task = task or Quiet()
-    for start in range(0, len(rows), batch_size):
-        # Pixels stay bytes until they are on the device, where the network makes them float32.
-        batch = inputs[rows[start : start + batch_size]]
-        num_rows = len(batch)
-        if num_rows < batch_size:
-            batch = np.concatenate([batch, np.zeros((batch_size - num_rows, *batch.shape[1:]), batch.dtype)])
-        output = network.predict_on_batch(batch)[:num_rows]
-        if done is None:
-            done = np.empty((len(rows), *output.shape[1:]), np.float32)
-        done[start : start + num_rows] = output
-        task.advance(num_rows)
-    return done if done is not None else np.empty((0, *network.output_shape[1:]), np.float32)
+    per_call = batch_size * strategy.num_local * strategy.num_processes
+    filled = np.resize(np.asarray(rows), -(-len(rows) // per_call) * per_call)
+    own = np.split(filled, strategy.num_processes)[strategy.process]
+    outputs = compute_own(forward, inputs, own, strategy=strategy, batch_size=batch_size, task=task, total=len(rows))
+    return [strategy.gather(one).reshape(-1, *one.shape[1:])[: len(rows)] for one in outputs]
+
+
+def compute_own(
+    forward: Forward,
+    inputs: Any,
+    rows: np.ndarray,
+    *,
+    strategy: Strategy,
+    batch_size: int = BATCH_SIZE,
+    task: Task | None = None,
+    total: int | None = None,
+) -> list[np.ndarray]:
+    """The same for rows of this process alone.
+
+    Args:
+        total: rows of all processes together that the task waits for.
+    """
+    per_call, task = batch_size * strategy.num_local, task or Quiet()
+    # A batch is filled up with other rows: zeros would be no picture.
+    filled = np.resize(rows, -(-len(rows) // per_call) * per_call)
+    parts, left = [], len(rows) if total is None else total
+    for start in range(0, len(filled), per_call):
+        parts.append(forward(inputs[filled[start : start + per_call]]))
+        done = min(left, per_call if total is None else per_call * strategy.num_processes)
+        task.advance(done)
+        left -= done
+    return [np.concatenate(one)[: len(rows)].astype(np.float32, copy=False) for one in zip(*parts, strict=True)]
+
+
+def fitting_batch_size(num_rows: int) -> int:
+    """A power of two, so that few rows are quick and there are few shapes to compile."""
+    return min(BATCH_SIZE, 1 << (num_rows - 1).bit_length())
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

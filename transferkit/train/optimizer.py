@@ -1,6 +1,6 @@
-"""A phase's optimizer: Keras' own, with a rate for every step and a share of it for every variable."""
+"""A phase's optimizer: Keras' own, with a share of the rate for every variable and decay where it belongs."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import keras
@@ -19,56 +19,80 @@ OPTIMIZERS: Final[Mapping[str, Callable[..., optimizers.Optimizer]]] = {
 }
 
 
-class RateTable(optimizers.schedules.LearningRateSchedule):
-    """A learning rate for each optimizer step, times a factor that can be lowered between epochs.
-
-    Args:
-        rates: the rate of step 0, 1, …; after the last step the last one stays.
-    """
-
-    def __init__(self, rates: Sequence[float]) -> None:
-        self.rates = ops.convert_to_tensor(rates, "float32")
-        self.num_steps = len(rates)
-        self.factor = keras.Variable(1.0, trainable=False, dtype="float32", name="rate_factor")
-
-    def __call__(self, step: Any) -> Any:
-        index = ops.minimum(ops.cast(step, "int32"), self.num_steps - 1)
-        return ops.take(self.rates, index) * self.factor
-
-
 def build_optimizer(
-    phase: spec.PhaseSpec, rates: RateTable, shares: Sequence[tuple[Any, float]]
+    phase: spec.PhaseSpec,
+    variables: Mapping[str, Any],
+    *,
+    shares: Mapping[str, float],
+    decayed: frozenset[str],
+    scale_loss: bool = False,
 ) -> optimizers.Optimizer:
-    """The optimizer of one phase.
+    """The optimizer of one phase, built. Its learning rate is a variable that is set before every step.
 
     Args:
-        shares: variables whose share of the rate is not 1, with it.
+        variables: those that train, by path.
+        shares: of the rate, by path, where it is not 1.
+        decayed: paths of the variables that decay.
+        scale_loss: keep small float16 gradients from vanishing, and skip steps whose gradients overflow.
     """
     settings = phase.optimizer.model_dump(exclude={"name"})
-    build = _with_shares(OPTIMIZERS[phase.optimizer.name], shares, weight_decay=phase.weight_decay)
-    return build(learning_rate=rates, global_clipnorm=phase.clip_norm, **settings)
+    share_of = _by_identity({path: shares.get(path, 1.0) for path in variables}, variables)
+    decay_of = _by_identity({path: phase.weight_decay * (path in decayed) for path in variables}, variables)
+    build = _with_shares(OPTIMIZERS[phase.optimizer.name], share_of, decay_of)
+    average = {"use_ema": True, "ema_momentum": phase.ema} if phase.ema else {}
+    optimizer = build(learning_rate=0.0, global_clipnorm=phase.clip_norm, **settings, **average)
+    if scale_loss:
+        optimizer = optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(list(variables.values()))
+    return optimizer
+
+
+def inner_optimizer(optimizer: optimizers.Optimizer) -> optimizers.Optimizer:
+    """What updates the weights, without the loss scaling around it."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def averages_of(optimizer: optimizers.Optimizer) -> list[Any]:
+    """The moving averages of the trained variables, in their order; none if the phase keeps none."""
+    inner = inner_optimizer(optimizer)
+    return list(inner._model_variables_moving_average) if inner.use_ema else []
+
+
+def _by_identity(values: Mapping[str, float], variables: Mapping[str, Any]) -> Mapping[int, float]:
+    return {id(form): values[path] for path, variable in variables.items() for form in _forms_of(variable)}
+
+
+def _forms_of(variable: Any) -> Iterator[Any]:
+    """What `update_step` may get for a Keras variable: on TensorFlow what is inside it, or one replica's copy."""
+    yield variable
+    if keras.config.backend() == "tensorflow":
+        yield variable.value
+        yield from getattr(variable.value, "values", ())
 
 
 def _with_shares(
-    base: Any, shares: Sequence[tuple[Any, float]], *, weight_decay: float
+    base: Any, share_of: Mapping[int, float], decay_of: Mapping[int, float]
 ) -> Callable[..., optimizers.Optimizer]:
     """`base` with a share of the rate for each variable, and decoupled weight decay at the same share.
 
     Scaling gradients instead would change nothing under Adam. Keras' own decay reads the optimizer's rate, not the
-    share, so that early stages would decay too fast.
+    share, so that early stages would decay too fast. Keras' MultiOptimizer would give groups of variables optimizers
+    of their own, but clips each group by itself and has no loss scaling, moving average or decay over all of them.
 
     Source:
         Loshchilov and Hutter 2017, algorithm 2, for the decay. https://arxiv.org/abs/1711.05101
     """
-    # On TensorFlow `update_step` gets what is inside a Keras variable, not the Keras variable itself.
-    share_of = {id(form): share for variable, share in shares for form in (variable, variable.value)}
 
     class WithShares(base):
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            learning_rate = ops.cast(learning_rate, variable.dtype) * share_of.get(id(variable), 1.0)
-            if weight_decay:
-                variable.assign(variable - variable * learning_rate * weight_decay)
+            learning_rate = ops.cast(learning_rate, variable.dtype) * share_of[id(variable)]
+            if decay := decay_of[id(variable)]:
+                variable.assign(variable - variable * learning_rate * decay)
             super().update_step(gradient, variable, learning_rate)
+
+        def _all_reduce_sum_gradients(self, grads_and_vars: Any) -> Any:
+            # Gradients come here summed over the replicas already, since clipping must see their sum.
+            return grads_and_vars
 
     WithShares.__name__ = base.__name__
     return WithShares

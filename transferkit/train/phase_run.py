@@ -1,58 +1,46 @@
-"""One phase: apply what trains, compile, and fit epoch by epoch."""
+"""One phase: apply what trains, make its optimizer, and train epoch by epoch."""
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from transferkit.data.listing import Split
 from transferkit.data.load import Data
 from transferkit.errors import TrainingError
-from transferkit.model.augment import build_augmentations
+from transferkit.model.augment import build_augmentations, mixes_labels
 from transferkit.model.classifier import Classifier
+from transferkit.model.draws import Draws
 from transferkit.progress import Progress, Task
 from transferkit.recipe.recipe import Recipe
 from transferkit.schedule.rates import plateau_drops
 from transferkit.schedule.schedule import Phase
-from transferkit.train.apply import apply_trainable
+from transferkit.train.apply import Applied
 from transferkit.train.batches import epoch_order, training_batches
-from transferkit.train.features import FeatureStore, features_mb
-from transferkit.train.forward import compute_outputs, log_softmax
-from transferkit.train.optimizer import RateTable, build_optimizer
-from transferkit.train.trainer import PhaseTrainer
+from transferkit.train.copies import as_array
+from transferkit.train.epoch import Epoch
+from transferkit.train.features import Computed, Features, Picked, Rows
+from transferkit.train.forward import compute_outputs, fitting_batch_size, log_softmax
+from transferkit.train.optimizer import averages_of, build_optimizer
+from transferkit.train.runtime import memory_mb
+from transferkit.train.strategy import Strategy
+from transferkit.train.trainer import CORRECT, COUNT, FINITE_STEPS, LOSS, STEPS, PhaseTrainer
+from transferkit.train.watch import Watch, update_norms
 
 _READ_EVERY_S = 0.2
 
 
-@dataclass(frozen=True, slots=True)
-class Epoch:
-    """One row of the history. `epoch` counts from 1 over the whole run; rates and losses are as at its end."""
-
-    epoch: int
-    phase: str
-    learning_rate: float
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-
-    def value(self, monitor: str) -> float:
-        return self.val_accuracy if monitor == "val_accuracy" else self.val_loss
-
-    def rank(self, monitor: str) -> tuple[float, float]:
-        """Orders epochs, the best highest; equal accuracies are told apart by loss."""
-        return (self.val_accuracy, -self.val_loss) if monitor == "val_accuracy" else (-self.val_loss, 0.0)
-
-
 class PhaseRun:
-    """One phase, applied and compiled, with its inputs.
+    """One phase, ready to train, with its inputs.
 
-    `moving` are the variables that the phase changes.
+    Args:
+        applied: what trains.
+        starts: weights before the run's first phase, by path.
+        later: phases still to come; their features are computed in the same pass where nothing changes in between.
+
+    `position` is the number of steps done in the current epoch.
     """
 
     def __init__(
@@ -60,59 +48,66 @@ class PhaseRun:
         classifier: Classifier,
         data: Data,
         phase: Phase,
-        store: FeatureStore,
+        features: Features,
         *,
+        applied: Applied,
+        starts: Mapping[str, np.ndarray],
+        later: Sequence[Phase] = (),
         recipe: Recipe,
         precision: str,
+        strategy: Strategy,
         progress: Progress,
     ) -> None:
-        self.phase, self.recipe = phase, recipe
-        applied = apply_trainable(classifier, phase.trainable, batch_norm=phase.spec.batch_norm)
-        self.moving = (*applied.trained, *applied.statistics)
-        progress.say(_announce(phase, applied.trained))
-        store.forget_above(phase.cut)
-        upper = classifier.upper(phase.cut) if phase.cut else classifier.network
+        self.phase, self.recipe, self.strategy, self.position = phase, recipe, strategy, 0
+        self.applied, self._classifier, self._data, self._features = applied, classifier, data, features
+        progress.say(_announce(phase, applied.trained.values()))
+        features.forget_above(phase.cut)
+        wanted = _cuts_in_reach(phase, later)
         # Validation never sees augmentation, so the frozen part runs once for it in any case.
-        store_validation = phase.cut > 0 and store.fits(phase.cut, "validation")
-        self.val_network = upper if store_validation else classifier.network
-        self.val_inputs, self.val_rows = _inputs(data, store, phase.cut if store_validation else 0, "validation")
-        self.val_labels = data.labels[data.rows["validation"]]
-        wants_store = phase.cut > 0 and not phase.augment
-        store_train = wants_store and store.fits(phase.cut, "train")
-        if wants_store and not store_train:
-            needed_mb = features_mb(classifier.input_shape(phase.cut), len(data.rows["train"]))
-            progress.say(
-                f"{phase.name}: the frozen part's features need {needed_mb:,.1f} MB of memory, more than is free; "
-                "they are computed in every epoch"
-            )
-        self.inputs, self.rows = _inputs(data, store, phase.cut if store_train else 0, "train")
-        self.labels = data.labels[data.rows["train"]]
-        self.rates = RateTable(phase.rates)
-        self.trainer = PhaseTrainer(
-            upper if store_train else classifier.network,
-            build_augmentations(recipe.augment, seed=recipe.seed) if phase.augment else (),
-            trained=applied.trained,
-            num_classes=len(data.class_names),
-            seed=recipe.seed,
-            stream=f"phase {phase.index}",
-            precision=precision,
-        )
-        weights = classifier.weights()
-        shares = [(weights[path], share) for path, share in phase.multipliers.items()]
-        self.trainer.compile(
-            optimizer=build_optimizer(phase.spec, self.rates, shares),
-            loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=recipe.loss.label_smoothing),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-            jit_compile=False,
-        )
-        # Otherwise the first step makes the optimizer's variables, and TensorFlow traces it twice.
-        self.trainer.optimizer.build(list(applied.trained))
+        features.prepare([one.cut for one in wanted], "validation")
+        features.prepare([one.cut for one in wanted if not one.augment], "train")
 
-    def fit_epoch(self, epoch: int, before: Sequence[Epoch], task: Task) -> Epoch:
-        """Train one epoch (counted within the phase, from 0) and validate.
+        with strategy.scope():
+            augmentations = build_augmentations(recipe.augment, seed=recipe.seed) if phase.augment else ()
+            self._for_views = [layer for layer in augmentations if not mixes_labels(layer)]
+            if phase.spec.views:  # pictures are augmented before they are stored
+                augmentations = [layer for layer in augmentations if mixes_labels(layer)]
+            self._reads_features = bool(phase.cut) and (not phase.augment or bool(phase.spec.views))
+            upper = classifier.upper(phase.cut) if phase.cut else classifier.network
+            network = upper if self._reads_features else classifier.network
+            stage_of = {weight.path: stage.index for stage in classifier.stages for weight in stage.weights}
+            self.stage_of = {path: stage_of[path] for path in applied.trained}
+            self.trainer = PhaseTrainer(
+                network=network,
+                augmentations=augmentations,
+                trained=applied.trained,
+                statistics=applied.statistics,
+                stage_of=self.stage_of,
+                optimizer=build_optimizer(
+                    phase.spec,
+                    applied.trained,
+                    shares=phase.multipliers,
+                    decayed=phase.decayed,
+                    scale_loss=precision == "mixed_float16",
+                ),
+                draws=Draws([*augmentations, network], seed=recipe.seed, stream=f"phase {phase.index}"),
+                num_classes=len(data.class_names),
+                label_smoothing=recipe.loss.label_smoothing,
+                pulled={path: keras.Variable(starts[path], trainable=False) for path in sorted(phase.pulled)},
+                l2_sp=phase.spec.l2_sp,
+                num_parts=recipe.runtime.gradient_accumulation_steps,
+            )
+        self.steps = strategy.steps(self.trainer)
+        self._validate_forward = strategy.forward([upper])
+
+    def fit_epoch(
+        self, epoch: int, before: Sequence[Epoch], task: Task, *, after_step: Callable[[], None] | None = None
+    ) -> tuple[Epoch, Watch]:
+        """Train one epoch (counted within the phase, from 0) from `position` on, and validate.
 
         Args:
             before: the phase's earlier epochs.
+            after_step: called after each step, when the state is whole.
 
         Raises:
             TrainingError: a loss that is not a number.
@@ -120,64 +115,174 @@ class PhaseRun:
         start_s = time.monotonic()
         phase, batch_size = self.phase, self.recipe.data.batch_size
         factor = _rate_factor(phase, before, self.recipe.monitor)
-        self.rates.factor.assign(factor)
-        order = epoch_order(len(self.rows), seed=self.recipe.seed, epoch=phase.first_epoch + epoch)
-        batches = training_batches(self.inputs, self.rows[order], self.labels[order], batch_size=batch_size)
-        steps = _Steps(self.trainer, phase, epoch * phase.steps_per_epoch, factor, task)
-        logs = self.trainer.fit(batches, verbose=0, callbacks=steps, shuffle=False).history
-        if not math.isfinite(logs["loss"][0]):
-            raise steps.bad_loss()
-        scores = log_softmax(compute_outputs(self.val_network, self.val_inputs, self.val_rows, batch_size=batch_size))
-        val_loss = float(-scores[np.arange(len(scores)), self.val_labels].mean())
+        inputs, rows, labels = self._inputs(epoch)
+        order = epoch_order(len(rows), seed=self.recipe.seed, epoch=phase.first_epoch + epoch)
+        if not self.position:
+            self.steps.start_epoch()
+        first, first_step = self.position, epoch * phase.steps_per_epoch
+        at_start = self._moving_now()
+        batches = _Timed(
+            training_batches(
+                inputs, rows[order], labels[order], batch_size=batch_size, strategy=self.strategy, first=first
+            )
+        )
+        note, read_s = "", 0.0
+        for images, their_labels, num_rows in batches:
+            step = first_step + self.position
+            self.steps.run(images, their_labels, num_rows=num_rows, step=step, rate=phase.rates[step] * factor)
+            self.position += 1
+            # Reading the sums waits until the device is done, so it is done a few times a second only.
+            if time.monotonic() - read_s >= _READ_EVERY_S:
+                note, read_s = self._note(first_step, factor), time.monotonic()
+            if after_step:
+                after_step()
+            task.advance(note=note)
+        sums = self.steps.read_sums()
+        self._note(first_step, factor)
+        trained_s = time.monotonic() - start_s
+        row = self._row(epoch, sums, factor, task)
+        watch = Watch(
+            epoch=row.epoch,
+            phase=phase.name,
+            seconds=time.monotonic() - start_s,
+            images_per_s=(len(rows) - first * batch_size) / trained_s,
+            wait_fraction=batches.waited_s / trained_s,
+            memory_mb=memory_mb(),
+            gradient_norms=self._by_name(np.sqrt(sums[STEPS + 1 :] / max(1.0, sums[STEPS]))),
+            update_norms=self._by_name(update_norms(at_start, self._moving_now(), self.stage_of).values()),
+        )
+        self.position = 0
+        return row, watch
+
+    def best_weights(self, row: Epoch) -> Mapping[str, np.ndarray]:
+        """The trained variables' moving averages, if they did better in the epoch just trained."""
+        if not row.prefers_average(self.recipe.monitor):
+            return {}
+        averages = averages_of(self.trainer.optimizer)
+        return {path: as_array(one) for path, one in zip(self.applied.trained, averages, strict=True)}
+
+    @property
+    def num_validation(self) -> int:
+        return len(self._data.rows["validation"])
+
+    @property
+    def computes_features(self) -> bool:
+        """Whether frozen stages run in every epoch although nothing changes in them."""
+        return self._reads_features and isinstance(self._inputs(0)[0], Computed)
+
+    def _inputs(self, epoch: int) -> tuple[Rows, np.ndarray, np.ndarray]:
+        """What an epoch trains on, the rows of it that are the split's, and their labels."""
+        data, rows = self._data, self._data.rows["train"]
+        labels = data.labels[rows]
+        if not self._reads_features:
+            return data.images, rows, labels
+        if views := self.phase.spec.views:
+            return self._features.views(self.phase.cut, epoch % views, self._for_views), np.arange(len(rows)), labels
+        return self._features.rows(self.phase.cut, "train"), np.arange(len(rows)), labels
+
+    def _row(self, epoch: int, sums: np.ndarray, factor: float, task: Task) -> Epoch:
+        """The epoch's row, after validation."""
+        phase = self.phase
+        self.steps.sync()
+        val_loss, val_accuracy = self._validate(task)
         last_step = (epoch + 1) * phase.steps_per_epoch - 1
         if not math.isfinite(val_loss):
             raise _not_a_number("validation loss", phase, last_step, factor)
+        ema_loss = ema_accuracy = None
+        if averages := averages_of(self.trainer.optimizer):
+            trained = list(self.applied.trained.values())
+            raw = [as_array(variable) for variable in trained]
+            try:
+                for variable, average in zip(trained, averages, strict=True):
+                    variable.assign(as_array(average))
+                ema_loss, ema_accuracy = self._validate(task)
+            finally:
+                for variable, value in zip(trained, raw, strict=True):
+                    variable.assign(value)
         return Epoch(
             epoch=phase.first_epoch + epoch + 1,
             phase=phase.name,
             learning_rate=phase.rates[last_step] * factor,
-            loss=float(logs["loss"][0]),
-            accuracy=float(logs["accuracy"][0]),
+            loss=float(sums[LOSS] / sums[COUNT]),
+            accuracy=float(sums[CORRECT] / sums[COUNT]),
             val_loss=val_loss,
-            val_accuracy=float((scores.argmax(axis=1) == self.val_labels).mean()),
-            seconds=time.monotonic() - start_s,
+            val_accuracy=val_accuracy,
+            ema_val_loss=ema_loss,
+            ema_val_accuracy=ema_accuracy,
         )
 
+    def _validate(self, task: Task) -> tuple[float, float]:
+        """Mean loss and accuracy on the validation split, every picture once."""
+        rows = self._data.rows["validation"]
+        labels = self._data.labels[rows]
+        inputs = self._features.rows(self.phase.cut, "validation") if self.phase.cut else Picked(self._data.images, rows)
+        (logits,) = compute_outputs(
+            self._validate_forward,
+            inputs,
+            np.arange(len(rows)),
+            strategy=self.strategy,
+            batch_size=fitting_batch_size(len(rows)),
+            task=_Silent(task),
+        )
+        scores = log_softmax(logits)
+        loss = float(-scores[np.arange(len(scores)), labels].mean())
+        return loss, float((scores.argmax(axis=1) == labels).mean())
 
-class _Steps(keras.callbacks.CallbackList):
-    """Tells the progress of every step of an epoch, and ends training when the loss is no number.
+    def _note(self, first_step: int, factor: float) -> str:
+        """How training goes, in words.
 
-    Keras' own list reads the numbers of every step, for which the host must wait until the device is done with it;
-    here they are read a few times a second.
-    """
+        Raises:
+            TrainingError: a loss that is not a number.
+        """
+        sums = self.steps.read_sums()
+        if not math.isfinite(sums[LOSS]):
+            raise _not_a_number("loss", self.phase, first_step + int(sums[FINITE_STEPS]), factor)
+        return f"loss {sums[LOSS] / sums[COUNT]:.3f}  accuracy {sums[CORRECT] / sums[COUNT]:.1%}"
 
-    def __init__(self, trainer: PhaseTrainer, phase: Phase, first_step: int, factor: float, task: Task) -> None:
-        super().__init__(add_history=True, model=trainer)
-        self.trainer, self.phase, self.first_step, self.factor = trainer, phase, first_step, factor
-        self.progress_task, self.note, self.read_s = task, "", 0.0
-        trainer.finite_steps.assign(0)
+    def _moving_now(self) -> dict[str, np.ndarray]:
+        self.steps.sync()
+        return {path: as_array(variable) for path, variable in self.applied.trained.items()}
 
-    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if time.monotonic() - self.read_s >= _READ_EVERY_S:
-            loss = float(logs["loss"])
-            if not math.isfinite(loss):
-                raise self.bad_loss()
-            self.note = f"loss {loss:.3f}  accuracy {float(logs['accuracy']):.1%}"
-            self.read_s = time.monotonic()
-        self.progress_task.advance(note=self.note)
-
-    def bad_loss(self) -> TrainingError:
-        """What to raise when a step had a loss that is no number, whenever that is noticed."""
-        step = self.first_step + int(self.trainer.finite_steps.numpy())
-        return _not_a_number("loss", self.phase, step, self.factor)
+    def _by_name(self, values: Iterable[float]) -> dict[str, float]:
+        head = len(self._classifier.stages) - 1
+        names = [f"stage {stage}" if stage < head else "head" for stage in self.trainer.stages]
+        return {name: float(value) for name, value in zip(names, values, strict=True)}
 
 
-def _inputs(data: Data, store: FeatureStore, cut: int, split: Split) -> tuple[np.ndarray, np.ndarray]:
-    """Stored features, or pictures where `cut` is 0, and the rows of them that are the split's."""
-    if not cut:
-        return data.images, data.rows[split]
-    features = store.features(cut, split)
-    return features, np.arange(len(features))
+class _Timed:
+    """Batches, and how long they were waited for."""
+
+    def __init__(self, batches: Iterator[Any]) -> None:
+        self._batches, self.waited_s = batches, 0.0
+
+    def __iter__(self) -> Iterator[Any]:
+        while True:
+            start_s = time.monotonic()
+            batch = next(self._batches, None)
+            self.waited_s += time.monotonic() - start_s
+            if batch is None:
+                return
+            yield batch
+
+
+class _Silent:
+    """Lets a task notice a request to stop, without counting."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self._task.advance(0)
+
+
+def _cuts_in_reach(phase: Phase, later: Sequence[Phase]) -> list[Phase]:
+    """This phase and those after it whose features are those of now, since nothing below their cuts trains before."""
+    found, lowest = [phase] if phase.cut else [], phase.cut
+    for one in later:
+        if one.cut and one.cut <= lowest:
+            found.append(one)
+        lowest = min(lowest, one.cut)
+    return found
 
 
 def _rate_factor(phase: Phase, before: Sequence[Epoch], monitor: str) -> float:
@@ -197,7 +302,7 @@ def _not_a_number(what: str, phase: Phase, step: int, factor: float) -> Training
     )
 
 
-def _announce(phase: Phase, trained: Sequence[Any]) -> str:
+def _announce(phase: Phase, trained: Iterable[Any]) -> str:
     numbers = sum(math.prod(variable.shape) for variable in trained)
     return (
         f"phase {phase.name}: {phase.epochs} epochs of {phase.steps_per_epoch} steps, {numbers:,} parameters train, "

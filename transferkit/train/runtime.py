@@ -3,6 +3,10 @@
 import os
 import platform
 import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import psutil
 
 from transferkit.errors import RuntimeSetupError
 
@@ -31,22 +35,82 @@ def choose_backend(backend: str) -> None:
 
 
 def resolve_precision(precision: str) -> str:
-    """`auto` as float16 with float32 weights on GPUs that are fast at it, else float32."""
+    """`auto` as float16 with float32 weights on GPUs that are fast at it, bfloat16 on TPUs, else float32."""
     if precision != "auto":
         return precision
+    kind, *_ = {one.kind for one in list_devices()}
+    if kind == "TPU":
+        return "mixed_bfloat16"
+    fast = kind == "GPU" and all(one.float16_is_fast for one in list_devices())
+    return "mixed_float16" if fast else "float32"
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device of this machine. `kind` is CPU, GPU or TPU."""
+
+    name: str
+    kind: str
+    float16_is_fast: bool = False
+
+
+def list_devices() -> list[Device]:
+    """The accelerators of this machine that the backend sees, or its CPU."""
+    import keras
+
+    if keras.config.backend() == "jax":
+        import jax
+
+        return [
+            Device(one.device_kind, one.platform.upper(), _is_fast(getattr(one, "compute_capability", "0.0")))
+            for one in jax.local_devices()
+        ]
     import tensorflow as tf
 
-    gpus = tf.config.list_physical_devices("GPU")
-    capabilities = [tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0)) for gpu in gpus]
-    return "mixed_float16" if capabilities and min(capabilities) >= _FLOAT16_CAPABILITY else "float32"
+    found = []
+    for gpu in tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpu)
+        capability = ".".join(map(str, details.get("compute_capability", (0, 0))))
+        found.append(Device(details.get("device_name", gpu.name), "GPU", _is_fast(capability)))
+    return found or [Device("CPU", "CPU")]
+
+
+def _is_fast(capability: str) -> bool:
+    return tuple(map(int, capability.split("."))) >= _FLOAT16_CAPABILITY
 
 
 def describe_hardware() -> dict[str, object]:
     """Device names and core count, for a run's record."""
+    return {
+        "machine": platform.platform(),
+        "cores": os.cpu_count(),
+        "devices": [device.name for device in list_devices()],
+    }
+
+
+def engine_identity() -> dict[str, object]:
+    """What the bits of a result depend on besides the recipe: backend, its versions, and the device."""
+    import keras
+
+    backend = keras.config.backend()
+    return {
+        "backend": backend,
+        "versions": [version("keras"), version(backend)],
+        "machine": platform.machine(),
+        "device": list_devices()[0].name,
+    }
+
+
+def memory_mb() -> float:
+    """Memory in use: the first device's peak, or this process's share of the machine's where that is the device."""
+    import keras
+
+    if list_devices()[0].kind == "CPU":
+        return psutil.Process().memory_info().rss / 2**20
+    if keras.config.backend() == "jax":
+        import jax
+
+        return (jax.local_devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**20
     import tensorflow as tf
 
-    devices = [
-        tf.config.experimental.get_device_details(device).get("device_name", device.name)
-        for device in tf.config.list_physical_devices("GPU")
-    ]
-    return {"machine": platform.platform(), "cores": os.cpu_count(), "devices": devices or ["CPU"]}
+    return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20

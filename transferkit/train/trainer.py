@@ -1,70 +1,119 @@
-"""One phase's training model: a network, or its upper part, with augmentation and draws that depend on the step."""
+"""What one training step computes, on any backend and for any part of a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import ops
 
-from transferkit.model.augment import augment_batch, random_states, set_random_states
+from transferkit.model.augment import augment_batch
+from transferkit.model.draws import Draws
+
+# The running sums of an epoch, in the order of the vector that holds them; squared gradient norms by stage follow.
+COUNT, LOSS, CORRECT, FINITE_STEPS, STEPS = range(5)
+_NUM_SUMS = 5
 
 
-class PhaseTrainer(keras.Model):
-    """Trains `network` on batches of `(inputs, labels)`; labels are class indices.
-
-    `finite_steps` counts the steps with a finite loss. Keras' loss is the mean over the epoch so far, so the count
-    stands still from an epoch's first bad step on.
+@dataclass
+class PhaseTrainer:
+    """One phase's network, or the upper part of it, with all that a step needs.
 
     Args:
-        network: from images (or stored features) to logits.
+        network: from pixels 0–255 or stored features to logits.
         augmentations: layers for training batches, before the network.
-        trained: the variables that train. A batch-norm layer with fixed statistics hides its gamma and beta from
-            Keras' own list, so the list is given.
-        seed, stream: all random draws of a step follow from these two and the step.
-        precision: Keras scales the loss where this is `mixed_float16`.
+        trained: variables by path; a batch-norm layer with fixed statistics hides its gamma and beta from Keras' own
+            list, so the list is given.
+        statistics: variables by path that batch norm moves.
+        stage_of: stage by path of every trained variable.
+        pulled: the start of each variable that L2-SP pulls back, by path.
+        draws: the random generators of all layers here.
+        num_parts: that a batch is computed in, one after the other.
     """
 
-    def __init__(
-        self,
-        network: keras.Model,
-        augmentations: Sequence[keras.layers.Layer],
-        *,
-        trained: Sequence[Any],
-        num_classes: int,
-        seed: int,
-        stream: str,
-        precision: str,
-    ) -> None:
-        # With autocast, mixed precision would round the pixels to 16 bits before the preprocessing.
-        super().__init__(dtype=precision, autocast=False)
-        self.network = network
-        self.finite_steps = keras.Variable(0, trainable=False, dtype="int32", name="finite_steps")
-        self._held = _Held(tuple(augmentations), tuple(trained), random_states([*augmentations, network]))
-        self._num_classes, self._seed, self._stream = num_classes, seed, stream
+    network: keras.Model
+    augmentations: Sequence[keras.layers.Layer]
+    trained: Mapping[str, Any]
+    statistics: Mapping[str, Any]
+    stage_of: Mapping[str, int]
+    optimizer: keras.optimizers.Optimizer
+    draws: Draws
+    num_classes: int
+    label_smoothing: float = 0.0
+    pulled: Mapping[str, Any] | None = None
+    l2_sp: float = 0.0
+    num_parts: int = 1
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
-        return self.network(inputs, training=training)
+    def __post_init__(self) -> None:
+        self.stages = tuple(sorted(set(self.stage_of.values())))
+        self.sums = keras.Variable(
+            [0.0] * (_NUM_SUMS + len(self.stages)), trainable=False, dtype="float32", name="sums", aggregation="only_first_replica"
+        )
 
     @property
-    def trainable_variables(self) -> list[Any]:
-        return list(self._held.trained)
+    def scales_loss(self) -> bool:
+        return isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer)
 
-    @property
-    def trainable_weights(self) -> list[Any]:
-        return list(self._held.trained)
+    def mixed(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
+        """A batch as it trains: augmented inputs, and labels `(batch, num_classes)` float32.
 
-    def train_step(self, data: Any) -> dict[str, Any]:
-        inputs, labels = data
-        set_random_states(self._held.states, seed=self._seed, stream=self._stream, step=self.optimizer.iterations.value)
-        labels = ops.one_hot(labels, self._num_classes, dtype="float32")
-        inputs, labels = augment_batch(self._held.augmentations, ops.cast(inputs, "float32"), labels)
-        logs = super().train_step((inputs, labels))
-        self.finite_steps.assign_add(ops.cast(ops.isfinite(logs["loss"]), "int32"))
-        return logs
+        Args:
+            inputs: as the network takes them, of any number type.
+            labels: `(batch,)` class indices.
+        """
+        labels = ops.one_hot(labels, self.num_classes, dtype="float32")
+        return augment_batch(self.augmentations, ops.cast(inputs, "float32"), labels)
 
+    def objective(self, inputs: Any, labels: Any, *, share: Any) -> tuple[Any, Any]:
+        """What gradients are taken of, for some rows of a batch, and these rows' sums.
 
-class _Held:
-    """Keeps Keras from tracking what is in it as the model's own state."""
+        Objectives of all parts add up to that of the whole batch: the mean loss of its rows plus the penalties.
 
-    def __init__(self, augmentations: tuple, trained: tuple, states: tuple) -> None:
-        self.augmentations, self.trained, self.states = augmentations, trained, states
+        Args:
+            share: of the batch, for each row.
+
+        Returns:
+            A scalar, and `[rows, loss, correct]`, each times `share`.
+        """
+        logits = self.network(inputs, training=True)
+        losses = ops.categorical_crossentropy(self._smoothed(labels), logits, from_logits=True)
+        correct = ops.cast(ops.equal(ops.argmax(logits, -1), ops.argmax(labels, -1)), "float32")
+        rows = ops.cast(ops.shape(labels)[0], "float32")
+        loss = ops.sum(losses) * share
+        sums = ops.stack([rows * share, loss, ops.sum(correct) * share])
+        return loss + self._penalty() * rows * share, sums
+
+    def _smoothed(self, labels: Any) -> Any:
+        # https://arxiv.org/abs/1512.00567, section 7
+        return labels * (1.0 - self.label_smoothing) + self.label_smoothing / self.num_classes
+
+    def _penalty(self) -> Any:
+        """The head's own, and half the squared distance from the start. https://arxiv.org/abs/1802.01483"""
+        penalty = sum(self.network.losses) if self.network.losses else 0.0
+        if self.pulled:
+            distances = [ops.sum(ops.square(self.trained[path] - start)) for path, start in self.pulled.items()]
+            penalty += 0.5 * self.l2_sp * sum(distances)
+        return penalty
+
+    def step_sums(self, sums: Any, gradients: Sequence[Any], num_rows: Any) -> Any:
+        """What a step adds to the running sums.
+
+        Args:
+            sums: of `objective`, over the whole batch.
+            gradients: of the trained variables, in their order, before clipping.
+        """
+        norms = []
+        unscale = 1.0 / self.optimizer.dynamic_scale**2 if self.scales_loss else 1.0
+        for stage in self.stages:
+            own = [one for path, one in zip(self.trained, gradients, strict=True) if self.stage_of[path] == stage]
+            norms.append(sum(ops.sum(ops.square(ops.cast(one, "float32"))) for one in own) * unscale)
+        rows = ops.cast(num_rows, "float32")
+        # Once a loss is no number the sum is none either, so this counts the steps before the first bad one.
+        finite = ops.cast(ops.isfinite(self.sums[LOSS] + sums[1]), "float32")
+        one = ops.ones((), "float32")
+        return ops.stack([rows, sums[1] * rows, sums[2] * rows, finite, one, *norms])
+
+    def own_state(self) -> dict[str, Any]:
+        """What a step changes besides the weights, by a name that is the same in every process."""
+        named = {f"{index}/{one.name}": one for index, one in enumerate(self.optimizer.variables)}
+        return {**named, "sums": self.sums}

@@ -1,0 +1,184 @@
+"""Where a run stands, written to checkpoints and read back."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from transferkit.data.listing import SPLITS
+from transferkit.data.load import Data
+from transferkit.errors import CheckpointError
+from transferkit.recipe.recipe import CheckpointSpec
+from transferkit.train.checkpoint import Checkpoints, Saved
+from transferkit.train.copies import Copy, WeightCopies, as_array
+from transferkit.train.epoch import Epoch
+from transferkit.train.phase_run import PhaseRun
+from transferkit.train.strategy import Strategy
+from transferkit.train.watch import Watch
+
+
+@dataclass
+class Best:
+    """The best epoch so far, the earliest of equals, and its weights; before any, the start."""
+
+    epoch: Epoch | None = None
+    weights: Copy = field(default_factory=dict)
+
+    def is_beaten_by(self, epoch: Epoch, monitor: str) -> bool:
+        return self.epoch is None or epoch.rank(monitor) > self.epoch.rank(monitor)
+
+
+@dataclass
+class RunState:
+    """Where a run stands, apart from the weights and the optimizer.
+
+    Args:
+        phase: index of the current one.
+        phase_start: how many epochs came before it.
+        position: steps done in the current epoch.
+        epochs, watch: all whole epochs so far.
+    """
+
+    phase: int = 0
+    phase_start: int = 0
+    position: int = 0
+    epochs: list[Epoch] = field(default_factory=list)
+    watch: list[Watch] = field(default_factory=list)
+    best: Best = field(default_factory=Best)
+    best_of_phase: Best = field(default_factory=Best)
+
+    @property
+    def done(self) -> list[Epoch]:
+        """The whole epochs of the current phase."""
+        return self.epochs[self.phase_start :]
+
+    def begin_phase(self, index: int) -> None:
+        self.phase, self.phase_start, self.position, self.best_of_phase = index, len(self.epochs), 0, Best()
+
+
+class Journal:
+    """Writes checkpoints when they are due; only the chief does.
+
+    Args:
+        copies: knows every weight that the run has moved so far.
+    """
+
+    def __init__(
+        self, checkpoints: Checkpoints, data: Data, *, spec: CheckpointSpec, strategy: Strategy, copies: WeightCopies
+    ) -> None:
+        self._checkpoints, self._strategy, self._copies = checkpoints, strategy, copies
+        self._count, self._unit = spec.span
+        self._since, self._last_s = 0, time.monotonic()
+        self._data = _digest(data)
+
+    def after_step(self, state: RunState, run: PhaseRun) -> None:
+        """Write if steps or seconds say so."""
+        if self._unit == "epochs":
+            return
+        self._since += 1
+        passed = self._since if self._unit == "steps" else time.monotonic() - self._last_s
+        if passed >= self._count:
+            self.write(state, run)
+
+    def after_epoch(self, state: RunState, run: PhaseRun) -> None:
+        """Write if epochs say so."""
+        if self._unit != "epochs":
+            return
+        self._since += 1
+        if self._since >= self._count:
+            self.write(state, run)
+
+    def write(self, state: RunState, run: PhaseRun | None) -> None:
+        """A checkpoint of now.
+
+        Args:
+            run: the current phase; `None` where it is over.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        self._since, self._last_s = 0, time.monotonic()
+        if self._strategy.process:
+            return
+        arrays = {}
+        if run:
+            run.steps.sync()
+            arrays = {f"state/{name}": as_array(one) for name, one in run.trainer.own_state().items()}
+        meta = {
+            "phase": state.phase,
+            "phase_start": state.phase_start,
+            "position": run.position if run else 0,
+            "epochs": [asdict(one) for one in state.epochs],
+            "watch": [asdict(one) for one in state.watch],
+            "data": self._data,
+        }
+        arrays |= {f"weights/{path}": one for path, one in self._copies.take().items()}
+        for name, best in (("best", state.best), ("best_of_phase", state.best_of_phase)):
+            meta[name] = state.epochs.index(best.epoch) if best.epoch else None
+            arrays |= {f"{name}/{path}": one for path, one in best.weights.items()}
+        self._checkpoints.write(meta, arrays)
+
+    def latest(self) -> tuple[RunState, Saved] | None:
+        """The last checkpoint and where the run stood then.
+
+        Raises:
+            CheckpointError: the pictures are others now.
+        """
+        saved = self._checkpoints.latest()
+        found = self._strategy.gather(np.array(len(saved.meta["epochs"]) if saved else -1))
+        if len(set(found.tolist())) > 1:
+            raise CheckpointError(
+                f"{self._checkpoints.folder}: the processes see different checkpoints. Put the run folder on a disk "
+                "that all machines share."
+            )
+        if not saved:
+            return None
+        if saved.meta["data"] != self._data:
+            raise CheckpointError(
+                f"{self._checkpoints.folder}: the pictures, their classes or their splits are not those that the run "
+                "began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
+            )
+        meta = saved.meta
+        state = RunState(
+            phase=meta["phase"],
+            phase_start=meta["phase_start"],
+            position=meta["position"],
+            epochs=[Epoch(**one) for one in meta["epochs"]],
+            watch=[Watch(**one) for one in meta["watch"]],
+        )
+        for name, best in (("best", state.best), ("best_of_phase", state.best_of_phase)):
+            if meta[name] is not None:
+                best.epoch, best.weights = state.epochs[meta[name]], arrays_below(saved, name)
+        return state, saved
+
+
+def arrays_below(saved: Saved, name: str) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint whose names begin with `name/`."""
+    return {key.removeprefix(f"{name}/"): one for key, one in saved.arrays.items() if key.startswith(f"{name}/")}
+
+
+def restore_run(run: PhaseRun, state: RunState, saved: Saved) -> None:
+    """Put a phase where the checkpoint had it; the weights are there already."""
+    kept: Mapping[str, Any] = arrays_below(saved, "state")
+    own = run.trainer.own_state()
+    if own.keys() != kept.keys():
+        raise CheckpointError(
+            "the checkpoint holds another optimizer's state than this version of Keras makes.\n"
+            "Go on with the versions that versions.json of the run names, or begin anew with --overwrite."
+        )
+    for name, variable in own.items():
+        variable.assign(kept[name])
+    run.steps.load()
+    run.position = state.position
+
+
+def _digest(data: Data) -> str:
+    digest = hashlib.sha256(repr(data.class_names).encode())
+    for split in SPLITS:
+        for row in data.rows[split]:
+            digest.update(b"%s %d " % (data.digests[row], data.labels[row]))
+        digest.update(split.encode())
+    return digest.hexdigest()
