@@ -4,6 +4,7 @@ import html
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from transferkit.recipe.runtime import CacheSpec
 from transferkit.schedule.schedule import Phase, resolve_schedule
 from transferkit.train.apply import apply_trainable
 from transferkit.train.features import Features, features_mb
+from transferkit.train.forward import BATCH_SIZE
 from transferkit.train.phase_run import PhaseRun
 from transferkit.train.placement import local_strategy
 from transferkit.train.runtime import resolve_precision
@@ -174,7 +176,11 @@ def _planned(
     }
     wanted: list[Split] = ([] if phase.augment else ["train"]) + ["validation"] if phase.cut else []
     new = {split: counts[split] for split in wanted if (phase.cut, split) not in kept} if counts else {}
-    new_mb = features_mb(classifier.input_shape(phase.cut), sum(new.values()), precision=cache.precision) if phase.cut else 0.0
+    new_mb = (
+        features_mb(classifier.input_shape(phase.cut), sum(new.values()), precision=cache.precision)
+        if phase.cut
+        else 0.0
+    )
     fits = cache.features == "auto" and new_mb * 2**20 <= cache.max_gb * 1e9
     below = "stage 0" if phase.cut == 1 else f"stage 0 to {phase.cut - 1}"
     if not phase.cut:
@@ -217,25 +223,47 @@ def _measured(
         images=np.random.default_rng(0).integers(0, 256, (batch_size, size_px, size_px, 3), dtype=np.uint8),
         labels=(rows % num_classes).astype(np.int32),
         paths=(),
-        rows={"train": rows, "validation": rows, "test": rows[:0]},
+        digests=tuple(row.to_bytes(32) for row in rows.tolist()),
+        rows={"train": np.tile(rows, _MAX_STEPS), "validation": np.resize(rows, BATCH_SIZE), "test": rows[:0]},
         skipped=(),
     )
     # A random start can overflow, and a loss that is no number ends an epoch; zeros compute as fast.
     for variable in classifier.network.weights:
         variable.assign(np.zeros(variable.shape))
-    strategy, phase = local_strategy(), replace(planned.phase, steps_per_epoch=1, rates=(0.0,), epochs=1)
-    recipe = recipe.model_copy(update={"cache": CacheSpec(features="none")})
-    applied = apply_trainable(classifier, phase.trainable, batch_norm=phase.spec.batch_norm)
-    common = {"recipe": recipe, "precision": precision, "strategy": strategy, "progress": Quiet()}
-    features = Features(classifier, data, **common)
-    starts = {path: np.zeros(variable.shape) for path, variable in applied.trained.items()}
-    run = PhaseRun(classifier, data, phase, features, applied=applied, starts=starts, **common)
-    ...
+    phase = replace(planned.phase, steps_per_epoch=_MAX_STEPS, rates=(0.0,) * _MAX_STEPS)
+    strategy = local_strategy()
+    with TemporaryDirectory() as folder:
+        recipe = recipe.model_copy(update={"cache": recipe.cache.model_copy(update={"folder": folder})})
+        common = {"recipe": recipe, "precision": precision, "strategy": strategy, "progress": Quiet()}
+        features = Features(classifier, data, **common)
+        first_s = batch_s = 0.0
+        if phase.cut:
+            frozen = features.computed(phase.cut, "validation")
+            first_s, batch_s = (_seconds(frozen.__getitem__, np.arange(BATCH_SIZE)) for _ in range(2))
+        applied = apply_trainable(classifier, phase.trainable, batch_norm=phase.spec.batch_norm)
+        starts = {path: np.zeros(variable.shape) for path, variable in applied.trained.items()}
+        run = PhaseRun(classifier, data, phase, features, applied=applied, starts=starts, **common)
+        step_s, traced_s = _step_and_start_seconds(run)
+        val_s = _seconds(run.validation.run, Quiet())
+    val_batches = -(-counts["validation"] // BATCH_SIZE)
+    per_picture_s = batch_s / BATCH_SIZE
     return replace(
         planned,
-        epoch_s=epoch_s + batch_s * planned.num_again / batch_size,
-        once_s=max(0.0, traced_s - short_s) + max(0.0, first_s - batch_s) + batch_s * planned.num_once / batch_size,
+        epoch_s=planned.phase.steps_per_epoch * step_s + val_batches * val_s + per_picture_s * planned.num_again,
+        once_s=traced_s + max(0.0, first_s - batch_s) + per_picture_s * planned.num_once,
     )
+
+
+def _step_and_start_seconds(run: PhaseRun) -> tuple[float, float]:
+    """Seconds of one step, and of the first epoch beyond its steps and validation."""
+
+    def train(num_steps: int) -> float:
+        run.position = _MAX_STEPS - num_steps
+        return _seconds(run.fit_epoch, 0, (), Quiet())
+
+    traced_s, short_s = train(1), train(1)
+    num_steps = min(_MAX_STEPS, max(_MIN_STEPS, round(_LONG_S / short_s)))
+    return max(0.0, train(num_steps) - short_s) / (num_steps - 1), max(0.0, traced_s - short_s)
 
 
 def _seconds(work: Callable[..., Any], *arguments: Any) -> float:

@@ -36,34 +36,6 @@ def choose_run_dir(name: str, now: datetime) -> Path:
     return path
 
 
-def check_run_dir(path: Path, *, overwrite: bool) -> None:
-    """Refuse a folder that a run must not write into.
-
-    Raises:
-        RunFolderError: it is in use and `overwrite` is off, or it is not a run folder and could hold anything.
-    """
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return
-    if not path.is_dir() or not (path / RECIPE).is_file():
-        raise RunFolderError(f"{path} is not a run folder and is not empty; it is left alone. Name another --run-dir.")
-    if not overwrite:
-        raise RunFolderError(f"{path} already holds a run. Add --overwrite to replace it, or name another --run-dir.")
-
-
-def create_run_dir(path: Path) -> None:
-    """Make the folder, empty.
-
-    Raises:
-        RunFolderError: it cannot be made or written to.
-    """
-    try:
-        if path.exists():
-            shutil.rmtree(path)
-        path.mkdir(parents=True)
-    except OSError as error:
-        raise RunFolderError(f"{path} cannot be made: {error.strerror}. Name another --run-dir.") from None
-
-
 def remove_run_dir(path: Path) -> None:
     """Remove a run folder that this run made."""
     with suppress(OSError):
@@ -156,7 +128,9 @@ def write_watch(run_dir: Path, epochs: Sequence[Any]) -> None:
         row = {}
         for name, value in asdict(epoch).items():
             by_stage = value if isinstance(value, Mapping) else None
-            row |= {f"{name} {stage}": one for stage, one in by_stage.items()} if by_stage is not None else {name: value}
+            row |= (
+                {f"{name} {stage}": one for stage, one in by_stage.items()} if by_stage is not None else {name: value}
+            )
         rows.append(row)
     names = sorted({name for row in rows for name in row}, key=lambda name: (" " in name, name if " " in name else ""))
     if rows:

@@ -22,7 +22,7 @@ _PACKAGES = (
 
 
 def collect_versions(recipe: Recipe, precision: str, strategy: Strategy) -> dict[str, object]:
-    """For versions.json: start time, seed, precision, placement, hardware, and the version of Python and each package."""
+    """For versions.json: start time, seed, precision, placement, hardware, and versions of Python and packages."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": recipe.seed,

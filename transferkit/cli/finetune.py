@@ -26,7 +26,9 @@ def finetune(
     ] = False,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Try several processes on this machine (runtime.strategy: multi_worker).", show_default=False),
+        typer.Option(
+            min=1, help="Try several processes on this machine (runtime.strategy: multi_worker).", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Fine-tune as a recipe says, evaluate, and write a run folder."""

@@ -32,9 +32,8 @@ Size = tuple[float, float]
 Box = tuple[float, float, float, float]
 LayOut = Callable[[Size, int], tuple[Box, tuple[int, int]]]
 
+# Goes up when this file gives other pixels for the same picture, so that nothing computed from the old ones is used.
 DECODE_VERSION: Final = 1
-"""Goes up when this file gives other pixels for the same picture, so that nothing computed from the old ones is used."""
-
 PICTURE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
     | {".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".heic", ".heif"}

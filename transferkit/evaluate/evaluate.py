@@ -33,9 +33,7 @@ def evaluate_splits(
         rows = data.rows[split]
         with progress.task(f"evaluating on {split}", len(rows), "pictures") as task:
             batch_size = fitting_batch_size(len(rows))
-            (table,) = compute_outputs(
-                forward, data.images, rows, strategy=strategy, batch_size=batch_size, task=task
-            )
+            (table,) = compute_outputs(forward, data.images, rows, strategy=strategy, batch_size=batch_size, task=task)
         probabilities[split] = table
         reports[split] = evaluate_predictions(
             table, data.labels[rows], class_names=data.class_names, split=split, majority_label=majority_label

@@ -90,8 +90,10 @@ class Features:
 
     def rows(self, cut: int, split: Split) -> Rows:
         """`(num_images in split, …)` float32: what enters stage `cut`, for the split's pictures in order."""
-        if (cut, split) in self._rows:
-            return self._rows[cut, split]
+        return self._rows.get((cut, split)) or self.computed(cut, split)
+
+    def computed(self, cut: int, split: Split) -> Rows:
+        """The same, not stored."""
         pictures = Picked(self._data.images, self._data.rows[split])
         return Computed(self._forward((cut,)), pictures, self._classifier.input_shape(cut), self._dtype, self._strategy)
 

@@ -92,7 +92,9 @@ def train(
                 with progress.task(phase.name, phase.num_steps, "steps") as task:
                     task.advance(len(state.done) * phase.steps_per_epoch + run.position)
                     for row in _epochs(run, state, journal, task):
-                        if beaten := [one for one in (state.best, state.best_of_phase) if one.is_beaten_by(row, recipe.monitor)]:
+                        if beaten := [
+                            one for one in (state.best, state.best_of_phase) if one.is_beaten_by(row, recipe.monitor)
+                        ]:
                             weights = {**copies.take(), **run.best_weights(row)}
                             for one in beaten:
                                 one.epoch, one.weights = row, weights
@@ -156,7 +158,7 @@ def _warnings(run: PhaseRun, state: RunState, recipe: Recipe) -> Iterator[str]:
     if text := flat_warning([one.loss for one in state.done]):
         yield text
     regularised = run.phase.augment or recipe.model.head.dropout > 0
-    if first and (text := leak_warning(row, num_val=run.num_validation, regularised=regularised)):
+    if first and (text := leak_warning(row, num_val=len(run.validation), regularised=regularised)):
         yield text
 
 

@@ -21,12 +21,12 @@ from transferkit.train.apply import Applied
 from transferkit.train.batches import epoch_order, training_batches
 from transferkit.train.copies import as_array
 from transferkit.train.epoch import Epoch
-from transferkit.train.features import Computed, Features, Picked, Rows
-from transferkit.train.forward import compute_outputs, fitting_batch_size, log_softmax
+from transferkit.train.features import Computed, Features, Rows
 from transferkit.train.optimizer import averages_of, build_optimizer
 from transferkit.train.runtime import memory_mb
 from transferkit.train.strategy import Strategy
 from transferkit.train.trainer import CORRECT, COUNT, FINITE_STEPS, LOSS, STEPS, PhaseTrainer
+from transferkit.train.validation import Validation
 from transferkit.train.watch import Watch, update_norms
 
 _READ_EVERY_S = 0.2
@@ -98,7 +98,8 @@ class PhaseRun:
                 num_parts=recipe.runtime.gradient_accumulation_steps,
             )
         self.steps = strategy.steps(self.trainer)
-        self._validate_forward = strategy.forward([upper])
+        val_inputs = features.rows(phase.cut, "validation") if phase.cut else None
+        self.validation = Validation(upper, data, val_inputs, strategy=strategy)
 
     def fit_epoch(
         self, epoch: int, before: Sequence[Epoch], task: Task, *, after_step: Callable[[], None] | None = None
@@ -162,10 +163,6 @@ class PhaseRun:
         return {path: as_array(one) for path, one in zip(self.applied.trained, averages, strict=True)}
 
     @property
-    def num_validation(self) -> int:
-        return len(self._data.rows["validation"])
-
-    @property
     def computes_features(self) -> bool:
         """Whether frozen stages run in every epoch although nothing changes in them."""
         return self._reads_features and isinstance(self._inputs(0)[0], Computed)
@@ -184,7 +181,7 @@ class PhaseRun:
         """The epoch's row, after validation."""
         phase = self.phase
         self.steps.sync()
-        val_loss, val_accuracy = self._validate(task)
+        val_loss, val_accuracy = self.validation.run(task)
         last_step = (epoch + 1) * phase.steps_per_epoch - 1
         if not math.isfinite(val_loss):
             raise _not_a_number("validation loss", phase, last_step, factor)
@@ -195,7 +192,7 @@ class PhaseRun:
             try:
                 for variable, average in zip(trained, averages, strict=True):
                     variable.assign(as_array(average))
-                ema_loss, ema_accuracy = self._validate(task)
+                ema_loss, ema_accuracy = self.validation.run(task)
             finally:
                 for variable, value in zip(trained, raw, strict=True):
                     variable.assign(value)
@@ -210,23 +207,6 @@ class PhaseRun:
             ema_val_loss=ema_loss,
             ema_val_accuracy=ema_accuracy,
         )
-
-    def _validate(self, task: Task) -> tuple[float, float]:
-        """Mean loss and accuracy on the validation split, every picture once."""
-        rows = self._data.rows["validation"]
-        labels = self._data.labels[rows]
-        inputs = self._features.rows(self.phase.cut, "validation") if self.phase.cut else Picked(self._data.images, rows)
-        (logits,) = compute_outputs(
-            self._validate_forward,
-            inputs,
-            np.arange(len(rows)),
-            strategy=self.strategy,
-            batch_size=fitting_batch_size(len(rows)),
-            task=_Silent(task),
-        )
-        scores = log_softmax(logits)
-        loss = float(-scores[np.arange(len(scores)), labels].mean())
-        return loss, float((scores.argmax(axis=1) == labels).mean())
 
     def _note(self, first_step: int, factor: float) -> str:
         """How training goes, in words.
@@ -263,16 +243,6 @@ class _Timed:
             if batch is None:
                 return
             yield batch
-
-
-class _Silent:
-    """Lets a task notice a request to stop, without counting."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def advance(self, count: int = 1, note: str = "") -> None:
-        self._task.advance(0)
 
 
 def _cuts_in_reach(phase: Phase, later: Sequence[Phase]) -> list[Phase]:

@@ -46,8 +46,9 @@ class PhaseTrainer:
 
     def __post_init__(self) -> None:
         self.stages = tuple(sorted(set(self.stage_of.values())))
+        zeros = [0.0] * (_NUM_SUMS + len(self.stages))
         self.sums = keras.Variable(
-            [0.0] * (_NUM_SUMS + len(self.stages)), trainable=False, dtype="float32", name="sums", aggregation="only_first_replica"
+            zeros, trainable=False, dtype="float32", name="sums", aggregation="only_first_replica"
         )
 
     @property

@@ -1,4 +1,4 @@
-"""What to look at while a run trains: speed, waiting, memory, how far gradients and updates reach; and what looks wrong."""
+"""What to look at while a run trains: speed, waiting, memory, gradients and updates; and what looks wrong."""
 
 import math
 from collections.abc import Mapping, Sequence
