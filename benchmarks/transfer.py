@@ -16,6 +16,7 @@ from pathlib import Path
 from transferkit import FineTuner
 from transferkit.bundle.versions import collect_versions
 from transferkit.progress import Quiet
+from transferkit.train.placement import local_strategy
 
 _SCRATCH_PHASE = {
     "name": "scratch",
@@ -35,8 +36,8 @@ def run(seed: int, **overrides: object) -> dict[str, float]:
     return {
         "test_accuracy": result.report["test"].accuracy,
         "validation_accuracy": result.report["validation"].accuracy,
-        "train_s": round(sum(epoch.seconds for epoch in result.history), 1),
-        "last_epoch_s": round(result.history[-1].seconds, 2),
+        "train_s": round(sum(epoch.seconds for epoch in result.watch), 1),
+        "last_epoch_s": round(result.watch[-1].seconds, 2),
         "epochs": len(result.history),
     }
 
@@ -60,7 +61,7 @@ def main() -> None:
         print(f"seed {seed}", flush=True)
         for name, row in results[f"seed {seed}"].items():
             print(f"  {name:<13} test {row['test_accuracy']:.1%}  {row['epochs']} epochs, {row['train_s']} s")
-    versions = collect_versions(FineTuner.from_recipe("quickstart").recipe, precision="float32")
+    versions = collect_versions(FineTuner.from_recipe("quickstart").recipe, "float32", local_strategy())
     arguments.out.write_text(json.dumps({"results": results, "versions": versions}, indent=2) + "\n")
 
 

@@ -1,0 +1,62 @@
+"""`benchmarks/RESULTS.md` from the figures in `benchmarks/results/`.
+
+python benchmarks/report.py
+"""
+
+import json
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+ABOUT = {
+    "against_keras_warm_up": "Warm-up against the plain Keras loop",
+    "against_keras_last_stage": "Warm-up, then the last stage, against the plain Keras loop",
+    "against_keras_everything": "Everything unfrozen, ResNet50 at 224 px: our epoch's time over the plain loop's",
+    "against_keras_step": "Everything unfrozen, ResNet50 at 96 px: our epoch's time over the plain loop's",
+    "against_keras_accuracy": "Accuracy against the plain Keras loop",
+    "extraction": "Extraction of features against the bare forward pass",
+    "growth": "More pictures",
+    "against_torch": "The same fine-tune in PyTorch",
+    "views": "Stored augmented views against fresh augmentation",
+    "head": "Training of a head on stored features",
+    "memory": "Memory of a step",
+    "soak": "Runs that are killed at random moments",
+}
+MACHINE = ("machine", "cores", "load before", "keras", "tensorflow", "numpy", "python")
+
+
+def main() -> None:
+    lines = [
+        "# Results",
+        "",
+        "Written by `python benchmarks/report.py` from `benchmarks/results/`. Run a section's command to get its figures",
+        "on your machine. Ratios come from one run with the two sides in turn; times depend on the machine.",
+        "",
+    ]
+    for name, title in ABOUT.items():
+        file = FOLDER / "results" / f"{name}.json"
+        if not file.is_file():
+            continue
+        figures = json.loads(file.read_text())
+        machine = ", ".join(f"{key} {figures.pop(key)}" for key in MACHINE if key in figures)
+        lines += [f"## {title}", "", "```text", figures.pop("command"), "```", ""]
+        lines += [line for key, value in figures.items() for line in rows(key, value)]
+        lines += ["", f"{machine}", ""]
+        if (FOLDER / "results" / f"{name}.png").is_file():
+            lines += [f"![{title}](results/{name}.png)", ""]
+    (FOLDER / "RESULTS.md").write_text("\n".join(lines))
+
+
+def rows(key: str, value: object) -> list[str]:
+    """Markdown of one figure; lists of mappings and mappings of mappings as tables."""
+    if isinstance(value, dict) and value and all(isinstance(one, dict) for one in value.values()):
+        value = [{key: name, **one} for name, one in value.items()]
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        heads = list(value[0])
+        table = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+        return ["", *table, *(f"| {' | '.join(str(row[head]) for head in heads)} |" for row in value), ""]
+    text = ", ".join(map(str, value)) if isinstance(value, list) else value
+    return [f"- {key}: {text}"]
+
+
+if __name__ == "__main__":
+    main()
