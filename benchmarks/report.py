@@ -28,7 +28,7 @@ def main() -> None:
     lines = [
         "# Results",
         "",
-        "Written by `python benchmarks/report.py` from `benchmarks/results/`. Run a section's command to get its figures",
+        "Written by `python benchmarks/report.py` from `benchmarks/results/`. A section's command gives its figures",
         "on your machine. Ratios come from one run with the two sides in turn; times depend on the machine.",
         "",
     ]

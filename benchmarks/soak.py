@@ -51,6 +51,7 @@ class Run:
 
     def start(self, kill_after_s: float | None = None) -> bool:
         """Run the command, to its end or for some seconds; whether it was killed."""
+        self._start_s = time.time()
         with self._output.open("w") as output:
             process = subprocess.Popen(self._command, stdout=output, stderr=output, env=self._environment)
             try:
@@ -67,8 +68,10 @@ class Run:
         """Where the run was killed, as far as its last line and its folder tell."""
         lines = self._output.read_text().splitlines()
         said = lines[-1] if lines else "starting"
-        if (self.folder / "model.keras").exists():
-            said = "evaluating" if not self.is_done else "after its results"
+        if _written_s(self.folder / "results.json") > self._start_s:
+            said = "after its results"
+        elif _written_s(self.folder / "model.keras") > self._start_s:
+            said = "evaluating"
         elif list((self.folder / "checkpoints").glob(".*")):
             said += " (writing a checkpoint)"
         saved = Checkpoints(self.folder / "checkpoints").latest()
@@ -82,6 +85,10 @@ class Run:
         """SHA-256 by what is compared."""
         files = {name: hashlib.sha256((self.folder / name).read_bytes()).hexdigest() for name in _FILES}
         return {"weights": _digest_of_weights(self.folder / "model.keras"), **files}
+
+
+def _written_s(path: Path) -> float:
+    return path.stat().st_mtime if path.exists() else 0.0
 
 
 def _digest_of_weights(path: Path) -> str:

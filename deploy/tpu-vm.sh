@@ -30,9 +30,9 @@ on_host() {
   while true; do
     code=0
     transferkit finetune "$shared/$recipe" --set runtime.backend=jax --set runtime.strategy=tpu \
-      --run-dir "$shared/runs/$(basename "$recipe" .yaml)" --resume || code=$?
+      --run-dir "$shared/runs/$(basename "$recipe" .yaml)" || code=$?
     tries=$((tries + 1))
-    # 75: a peer died; its own loop starts it again. 143, this host being taken away, ends here.
+    # 75: a peer died, and its own loop starts it again; the run goes on in its folder. 143: this host is taken away.
     if [[ $code -ne 75 || $tries -ge 20 ]]; then return "$code"; fi
     sleep "${RETRY_S:-10}"
   done

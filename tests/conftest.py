@@ -5,6 +5,7 @@ import os
 # Before TensorFlow is imported anywhere: its C++ side prints lines that hide a test's own output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,15 @@ def make_folder(root: Path, *, classes: int = 3, each: int = 8, size_px: int = 4
         for number in range(each):
             draw_picture(label, number, size_px).save(folder / f"{number}.png")
     return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def features_home(tmp_path_factory) -> Iterator[Path]:
+    """Features of the tests' pictures stay out of the home of whoever runs them; subprocesses see it too."""
+    home = tmp_path_factory.mktemp("transferkit-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERKIT_HOME", str(home))
+        yield home
 
 
 @pytest.fixture(scope="session")

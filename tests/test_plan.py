@@ -40,7 +40,7 @@ def make_tuner(picture_folder):
 
 @pytest.fixture(autouse=True)
 def quick_measurements(monkeypatch):
-    monkeypatch.setattr("transferkit.plan._MAX_STEPS", 4)
+    monkeypatch.setattr("transferkit.planning.measure._MAX_STEPS", 4)
 
 
 @pytest.fixture
@@ -83,8 +83,14 @@ def test_plan_unfolds_gradual_phases(make_tuner):
         ),
         ({"schedule": {"plateau": {"factor": 0.2}}}, "1.0e-02, times 0.2 after 3 epochs without a better one"),
         ({"train": {"last_stages": 2}, "stage_decay": 0.5}, "1.0e-02; times 0.25 in stage 3, times 0.5 in stage 4"),
+        # Three convolutions in the last stage; the head has the whole rate.
+        ({"train": {"last_stages": 1}, "layer_decay": 0.5}, "1.0e-02; times 0.125 to 0.5 in stage 4"),
+        (
+            {"train": {"last_stages": 1}, "layer_decay": 0.5, "stage_decay": 0.5},
+            "1.0e-02; times 0.0625 to 0.25 in stage 4",
+        ),
     ],
-    ids=["constant", "ramp", "cosine", "ramp and step", "plateau", "stage decay"],
+    ids=["constant", "ramp", "cosine", "ramp and step", "plateau", "stage decay", "layer decay", "both decays"],
 )
 def test_plan_tells_the_learning_rate_in_words(make_tuner, settings, line):
     text = str(make_tuner(settings).plan())
@@ -92,35 +98,108 @@ def test_plan_tells_the_learning_rate_in_words(make_tuner, settings, line):
     assert re.search(r"^  rate    (.*)$", text, re.MULTILINE)[1] == line
 
 
+def frozen_lines(plan) -> list[str]:
+    return re.findall(r"^  frozen  (.*)$", str(plan), re.MULTILINE)
+
+
 def test_plan_tells_what_is_frozen_and_how_often_it_runs(make_tuner):
-    phases = {"augment": False}, {}, {"train": {"last_stages": 3}, "augment": False}, {"train": "all"}
+    phases = {"augment": False}, {}, {"name": "three", "train": {"last_stages": 3}, "augment": False}, {"train": "all"}
 
-    text = str(make_tuner(*phases, augment=["flip"]).plan())
+    plan = make_tuner(*phases, augment=["flip"]).plan()
 
-    # 18 pictures train or validate; 512 numbers enter the head, 8 x 8 x 128 enter stage 2. Each has 4 bytes.
-    assert re.findall(r"^  frozen  (.*)$", text, re.MULTILINE) == [
-        "stage 0 to 4, computed once (0.0 MB of outputs kept)",
+    # 12 pictures train, 6 validate; 512 numbers enter the head, 8 x 8 x 128 enter stage 2. Each has 4 bytes.
+    assert frozen_lines(plan) == [
+        "stage 0 to 4, computed once, and what three needs (0.6 MB on disk)",
         "stage 0 to 4, computed for every augmented picture",
-        "stage 0 to 1, computed once (0.6 MB of outputs kept)",
+        "stage 0 to 1, computed before",
         "no whole stage",
     ]
 
 
-def test_plan_counts_features_once_that_two_phases_share(make_tuner):
+def test_plan_tells_the_disk_that_validation_takes_where_training_is_augmented(make_tuner):
+    plan = make_tuner({"train": {"last_stages": 3}}, augment=["flip"]).plan()
+
+    # 8 x 8 x 128 numbers of 4 bytes for each of 6 pictures: 0.2 MB
+    assert frozen_lines(plan) == [
+        "stage 0 to 1, computed for every augmented picture; for validation once (0.2 MB on disk)"
+    ]
+
+
+def test_plan_counts_one_pass_for_phases_that_share_the_frozen_part(make_tuner):
     plan = make_tuner({}, {"name": "two"}, {"train": {"last_stages": 1}}, {"name": "four"}).plan()
 
-    assert [one.num_once for one in plan.phases] == [18, 0, 18, 18]  # the third one makes the head's out of date
-    assert plan.phases[1].frozen == "stage 0 to 4, computed before"
+    # The third one's are computed with the first one's; it makes the head's out of date.
+    assert [one.features.num_once for one in plan.phases] == [18, 0, 0, 18]
+    assert frozen_lines(plan)[1:3] == ["stage 0 to 4, computed before", "stage 0 to 3, computed before"]
 
 
-def test_plan_says_when_features_do_not_fit_into_memory(make_tuner, monkeypatch):
-    monkeypatch.setattr("transferkit.train.features._MEMORY_SHARE", 0.0)
+def test_plan_counts_a_pass_for_each_view(make_tuner):
+    (phase,) = (plan := make_tuner({"views": 3, "epochs": 5}, augment=["flip"]).plan()).phases
 
-    (phase,) = make_tuner({"train": {"last_stages": 4}}).plan().phases
+    assert phase.features.num_once == 6 + 3 * 12
+    assert frozen_lines(plan) == ["stage 0 to 4, computed for 3 augmented versions of each picture (0.1 MB on disk)"]
 
-    # 16 x 16 x 64 numbers of 4 bytes for each of 18 pictures: 1.1 MB
-    assert phase.frozen == "stage 0, computed in every epoch: 1 MB of outputs do not fit into the free memory"
-    assert (phase.num_once, phase.num_again) == (0, 18)
+
+def test_plan_counts_no_view_that_no_epoch_reaches(make_tuner):
+    (phase,) = make_tuner({"views": 3, "epochs": 2}, augment=["flip"]).plan().phases
+
+    assert phase.features.num_once == 6 + 2 * 12
+
+
+def test_plan_says_that_nothing_is_stored_where_the_recipe_says_so(make_tuner):
+    plan = make_tuner({"train": {"last_stages": 4}}, cache={"features": "none"}).plan()
+
+    assert frozen_lines(plan) == ["stage 0, computed in every epoch (cache.features: none)"]
+    assert (plan.phases[0].features.num_once, plan.phases[0].features.num_again) == (0, 18)
+
+
+def test_plan_says_when_features_are_more_than_the_cache_may_hold(make_tuner):
+    # 16 x 16 x 64 numbers of 4 bytes: 0.4 MB for the 6 pictures that validate, 0.8 MB for the 12 that train
+    plan = make_tuner({"train": {"last_stages": 4}}, cache={"max_gb": 0.0009}).plan()
+
+    (features,) = (one.features for one in plan.phases)
+    assert frozen_lines(plan) == ["stage 0, computed in every epoch: 1 MB are more than cache.max_gb: 0.0009 allows"]
+    assert (features.num_once, features.num_again) == (6, 12)
+
+
+def test_half_precision_halves_the_disk(make_tuner):
+    plans = [make_tuner({}, cache={"precision": precision}).plan() for precision in ("float32", "float16")]
+
+    whole, half = (one.phases[0].features.disk_mb for one in plans)
+    # Beside the numbers stands an entry of the index for each picture.
+    assert whole - half == pytest.approx(18 * 512 * 2 / 2**20)
+
+
+@pytest.fixture
+def told():
+    """Progress that keeps what features a run computes: texts by split, as `train.features` says them."""
+    from transferkit.progress import Quiet
+
+    class Keeps(Quiet):
+        def __init__(self) -> None:
+            self.counts = []
+
+        def task(self, what, total, unit=""):
+            if what.startswith("features"):
+                self.counts.append(total)
+            return super().task(what, total, unit)
+
+    return Keeps()
+
+
+def test_a_run_computes_the_features_that_its_plan_counts(make_tuner, told, tmp_path):
+    shared = {"epochs": 1, "optimizer": "sgd"}
+    phases = (
+        {"augment": False},
+        {"name": "views", "views": 2, "epochs": 3},
+        {"train": {"last_stages": 1}, "augment": False},
+        {"name": "again", "augment": False},
+    )
+    tuner = make_tuner(*({**shared, **one} for one in phases), augment=["flip"])
+
+    tuner.run(tmp_path / "run", progress=told)
+
+    assert sum(told.counts) == sum(one.features.num_once for one in tuner.plan().phases) == 18 + 2 * 12 + 18
 
 
 def test_plan_tells_optimizer_clipping_augmentation_and_early_stopping(make_tuner):
@@ -134,6 +213,55 @@ def test_plan_tells_optimizer_clipping_augmentation_and_early_stopping(make_tune
     assert "  with    adamw, weight decay 0.004; no augmentation\n" in text
 
 
+def test_plan_tells_what_else_moves_weights(make_tuner):
+    text = str(make_tuner({"l2_sp": 0.01, "ema": 0.99, "decay": "all"}).plan())
+
+    assert (
+        "  with    adamw, weight decay 0.004 on all weights, pulled to the start by 0.01, "
+        "weights also averaged with momentum 0.99; no augmentation\n"
+    ) in text
+
+
+@pytest.mark.parametrize(
+    ("runtime", "devices", "environ", "line"),
+    [
+        ({}, 1 * ["CPU"], {}, "1 CPU, float32"),
+        ({"gradient_accumulation_steps": 2, "recompute": True}, 1 * ["CPU"], {},
+         "1 CPU, float32, each batch in 2 parts, activations computed twice"),
+        ({}, 4 * ["GPU"], {}, "4 GPUs (mirrored), 1.25 of 5 pictures each, float32"),
+        ({"strategy": "single"}, 4 * ["GPU"], {}, "1 GPU, float32"),
+        ({"strategy": "multi_worker"}, 2 * ["GPU"], {},
+         "2 GPUs on each machine (multi_worker; nothing says how many there are), float32"),
+        ({"strategy": "multi_worker"}, 2 * ["GPU"],
+         {"TF_CONFIG": '{"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 0}}'},
+         "2 processes of 2 GPUs (multi_worker), 1.25 of 5 pictures each, float32"),
+    ],
+    ids=["CPU", "parts", "several GPUs", "one of several", "unknown machines", "two machines"],
+)  # fmt: skip
+def test_plan_tells_where_a_run_would_compute(make_tuner, monkeypatch, runtime, devices, environ, line):
+    from transferkit.train.runtime import Device
+
+    monkeypatch.setattr("transferkit.plan.list_devices", lambda: [Device(kind, kind) for kind in devices])
+    for name in ("TF_CONFIG", "TRANSFERKIT_CLUSTER", "SLURM_NTASKS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    plan = make_tuner({}, runtime={"precision": "float32", **runtime}).plan()
+
+    assert re.search(r"^runs on   (.*)$", str(plan), re.MULTILINE)[1] == line
+
+
+def test_planned_replicas_are_those_of_the_strategy_that_opens(make_tuner):
+    from transferkit.train.placement import open_strategy
+
+    tuner = make_tuner({})
+
+    strategy = open_strategy(tuner.recipe.runtime)
+    placement = tuner.plan().placement
+    assert (placement.strategy, placement.num_replicas) == (strategy.name, strategy.num_replicas)
+
+
 def test_plan_loads_no_weights_and_needs_no_network(make_tuner, no_download):
     plan = make_tuner({}, weights="imagenet").plan(measure=True)
 
@@ -141,13 +269,19 @@ def test_plan_loads_no_weights_and_needs_no_network(make_tuner, no_download):
 
 
 def test_measured_plan_has_times_for_every_phase_and_their_sum(make_tuner):
-    plan = make_tuner({"augment": False}, {"train": {"last_stages": 1}, "batch_norm": "train"}, augment=["flip"]).plan(
-        measure=True
-    )
+    phases = {"augment": False}, {"train": {"last_stages": 1}, "ema": 0.9}, {"views": 2}
+
+    plan = make_tuner(*phases, augment=["flip"]).plan(measure=True)
 
     assert all(one.epoch_s > 0 and one.once_s > 0 for one in plan.phases)
-    assert str(plan).count(" per epoch, after ") == 2
+    assert str(plan).count(" per epoch, after ") == 3
     assert "training takes about" in str(plan).splitlines()[-1]
+
+
+def test_measuring_stores_nothing(make_tuner, tmp_path):
+    make_tuner({"views": 2}, augment=["flip"], cache={"folder": str(tmp_path / "cache")}).plan(measure=True)
+
+    assert not (tmp_path / "cache").exists()
 
 
 def test_measuring_survives_rates_and_weights_that_would_diverge(make_tuner, monkeypatch):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import check_draft, load_recipe, warnings_for
-from transferkit.errors import RunFolderError
+from transferkit.errors import RunFolderError, RuntimeSetupError
 from transferkit.progress import ConsoleProgress, Progress, Quiet
 from transferkit.recipe.draft import draft_values
 from transferkit.recipe.dump import recipe_to_yaml
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from transferkit.bundle.predictor import Prediction
     from transferkit.evaluate.metrics import EvalReport
     from transferkit.plan import Plan
-    from transferkit.train.cluster import Cluster
     from transferkit.train.epoch import Epoch
+    from transferkit.train.peers import Peers
+    from transferkit.train.watch import Watch
 
 # Phases that name layers, which only the built network knows.
 _NAMES_LAYERS = ("from_layer", "pattern", "norm")
@@ -37,7 +38,8 @@ class RunResult:
 
     Args:
         report: results by split; empty where training ended before its time.
-        history: one row per epoch.
+        history: one row per epoch, the same in every run.
+        watch: one row per epoch of speed, memory and norms.
         best: the epoch whose weights the model holds.
         model: a plain Keras model, pixels 0–255 to probabilities.
         interrupted: a person ended the run.
@@ -46,6 +48,7 @@ class RunResult:
     run_dir: Path
     report: "Mapping[str, EvalReport]"
     history: "tuple[Epoch, ...]"
+    watch: "tuple[Watch, ...]"
     best: "Epoch | None"
     model: Any
     interrupted: bool = False
@@ -130,23 +133,26 @@ class FineTuner:
         from transferkit.train.peers import meet_peers
 
         recipe, runtime = self.recipe, self.recipe.runtime
-        run_dir = Path(run_dir) if run_dir else _default_run_dir(recipe, resume=resume)
         cluster = find_cluster(os.environ, strategy=runtime.strategy, backend=runtime.backend)
-        if cluster is None or cluster.is_chief:
-            check_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume)
         self._start_keras()
-        with on_sigterm() as stop, meet_peers(cluster, recipe_digest=_digest(recipe)) as peers:
-            told = (progress or ConsoleProgress()) if peers.is_chief else Quiet()
-            return self._run(
+        with on_sigterm() as stop, meet_peers(cluster, recipe_digest=_digest(recipe), stop=stop) as peers:
+            if peers.is_chief:
+                run_dir = Path(run_dir) if run_dir else _default_run_dir(recipe, resume=resume)
+                check_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume)
+            told = StoppableProgress(progress or ConsoleProgress(), stop) if peers.is_chief else Quiet()
+            result = self._run(
                 Path(peers.broadcast(str(run_dir))),
-                cluster,
+                peers,
                 overwrite=overwrite,
                 resume=resume,
-                progress=StoppableProgress(told, stop),
+                progress=told,
             )
+            if result.interrupted and cluster:
+                raise KeyboardInterrupt  # so that the other processes hear of it
+            return result
 
     def _run(
-        self, run_dir: Path, cluster: "Cluster | None", *, overwrite: bool, resume: bool, progress: Progress
+        self, run_dir: Path, peers: "Peers", *, overwrite: bool, resume: bool, progress: Progress
     ) -> RunResult:
         """The run itself, in each of its processes alike; all but the chief write into a scratch folder."""
         from transferkit.bundle import run_folder
@@ -162,7 +168,12 @@ class FineTuner:
         from transferkit.train.runtime import resolve_precision
 
         recipe = self.recipe
-        strategy = open_strategy(recipe.runtime, cluster)
+        strategy = open_strategy(recipe.runtime, peers.cluster)
+        if recipe.data.batch_size < strategy.num_replicas:
+            raise RuntimeSetupError(
+                f"data.batch_size is {recipe.data.batch_size}, too small to be divided among {strategy.num_replicas} "
+                "devices.\nRaise it, or use fewer devices."
+            )
         for warning in warnings_for(recipe):
             progress.say(f"warning: {warning}")
         spec, precision = BACKBONES[recipe.model.backbone], resolve_precision(recipe.runtime.precision)
@@ -189,6 +200,7 @@ class FineTuner:
 
         is_chief = strategy.process == 0
         with _folder_of(run_dir, recipe, is_chief=is_chief, overwrite=overwrite, resume=resume) as folder:
+            peers.barrier("run folder")  # the chief has removed checkpoints of a run that is replaced
             run_folder.write_json(folder / "versions.json", collect_versions(recipe, precision, strategy))
             run_folder.write_data(folder, data)
             run_folder.write_figures(folder, sample_figures(data, recipe))
@@ -210,12 +222,13 @@ class FineTuner:
             if training.best:
                 run_folder.write_model(folder, model)
                 run_folder.write_figures(folder, training_figures(training))
-            elif is_chief:
+            elif is_chief and checkpoints.is_empty:
                 run_folder.remove_run_dir(run_dir)  # nothing is trained, and the name is free for the next try
             if training.error:
                 kept = f"\nWhat was reached before is in {run_dir}." if training.best else ""
                 raise type(training.error)(f"{training.error}{kept}") from training.error
-            ended_early = RunResult(run_dir, {}, tuple(training.epochs), training.best, model, interrupted=True)
+            rows = tuple(training.epochs), tuple(training.watch)
+            ended_early = RunResult(run_dir, {}, *rows, training.best, model, interrupted=True)
             if training.interrupted:
                 return ended_early
             try:
@@ -227,7 +240,7 @@ class FineTuner:
             run_folder.write_results(folder, report)
             if is_chief:
                 checkpoints.remove()
-        return RunResult(run_dir, report, tuple(training.epochs), training.best, model)
+        return RunResult(run_dir, report, *rows, training.best, model)
 
     def _start_keras(self) -> None:
         from transferkit.train.runtime import choose_backend

@@ -30,6 +30,7 @@ def data() -> Data:
         images=np.broadcast_to(values[:, None, None, None], (10, 2, 2, 3)),
         labels=np.array([0, 1, 0, 1, 1, 1, 0, 1, 1, 1], np.int32),
         paths=tuple("abcdefghij"),
+        digests=tuple(bytes([row]) * 32 for row in range(10)),
         rows={"train": np.array([8, 9, 3]), "validation": np.array([4, 1]), "test": np.array([7, 2, 6, 5, 0])},
         skipped=(),
     )
@@ -37,9 +38,10 @@ def data() -> Data:
 
 def evaluate(model, data, *splits):
     from transferkit.evaluate.evaluate import evaluate_splits
+    from transferkit.train.placement import local_strategy
 
     recipe = SimpleNamespace(evaluate=splits, data=SimpleNamespace(batch_size=2))
-    return evaluate_splits(model, data, recipe, progress=Quiet())
+    return evaluate_splits(model, data, recipe, strategy=local_strategy(), progress=Quiet())
 
 
 @pytest.mark.parametrize("splits", [("validation",), ("test",), ("validation", "test")])

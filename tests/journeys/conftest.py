@@ -27,16 +27,37 @@ def small_settings():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, session_folder_maker, small_settings):
-    """A run over 3 classes of 12 pictures: (folder of pictures, run result)."""
-    from transferkit import FineTuner
+def listener():
+    """Makes a progress that keeps the lines it is told."""
     from transferkit.progress import Quiet
+
+    class Listener(Quiet):
+        def __init__(self) -> None:
+            self.lines: list[str] = []
+
+        def say(self, line: str) -> None:
+            self.lines.append(line)
+
+    return Listener
+
+
+@pytest.fixture(scope="session")
+def finished_and_told(tmp_path_factory, session_folder_maker, small_settings, listener):
+    """A run over 3 classes of 12 pictures, with a cache of its own: (folder of pictures, run result, lines)."""
+    from transferkit import FineTuner
 
     root = tmp_path_factory.mktemp("finished")
     folder = session_folder_maker(root / "photos", classes=3, each=12)
     (folder / "class_0" / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
-    tuner = FineTuner(name="small", **small_settings(folder))
-    return folder, tuner.run(root / "run", progress=Quiet())
+    tuner = FineTuner(name="small", cache={"folder": str(root / "cache")}, **small_settings(folder))
+    progress = listener()
+    return folder, tuner.run(root / "run", progress=progress), progress.lines
+
+
+@pytest.fixture(scope="session")
+def finished(finished_and_told):
+    """The same: (folder of pictures, run result)."""
+    return finished_and_told[:2]
 
 
 @pytest.fixture(scope="session")

@@ -50,6 +50,7 @@ def test_two_phases_lower_the_loss(name, photos, tmp_path):
         model={"weights": str(weights), "head": {"dropout": 0.0}},
         phases=phases,
         evaluate=["validation"],
+        checkpoint={"every": "1 h"},  # their files are as large as the backbone, and tested elsewhere
     )
 
     result = tuner.run(tmp_path / "run", progress=Quiet())

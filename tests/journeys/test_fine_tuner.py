@@ -1,5 +1,7 @@
 """FineTuner from Python."""
 
+import shutil
+
 import pytest
 
 from transferkit import FineTuner
@@ -48,7 +50,7 @@ def test_layer_names_are_checked_before_data_or_weights(tmp_path):
 def test_a_diverging_loss_ends_the_run_and_keeps_what_was_reached(finished, small_settings, tmp_path):
     folder, _ = finished
     settings = small_settings(folder)
-    wild = {"name": "wild", "train": "all", "epochs": 3, "learning_rate": 1e30, "optimizer": "sgd"}
+    wild = {"name": "wild", "train": {"last_stages": 1}, "epochs": 3, "learning_rate": 1e30, "optimizer": "sgd"}
     settings["phases"] = [settings["phases"][0], wild]
 
     with pytest.raises(TrainingError, match="phase 'wild'") as caught:
@@ -72,20 +74,40 @@ class _InterruptsAfter(Quiet):
         return super().task(what, total, unit)
 
     def advance(self, count=1, note=""):
-        if self.counts:
-            self.steps -= 1
+        if self.counts and count:
+            self.steps -= count
             if self.steps == 0:
                 raise KeyboardInterrupt
 
 
-def test_ctrl_c_keeps_the_whole_epochs_and_leaves_the_test_split_unread(finished, small_settings, tmp_path):
-    folder, _ = finished
+@pytest.fixture(scope="module")
+def interrupted(finished, tmp_path_factory):
+    """The finished run's recipe, interrupted in the third epoch: (fine-tuner, run result)."""
+    _, undisturbed = finished
+    tuner = FineTuner.from_recipe(undisturbed.run_dir / "recipe.yaml")
+    return tuner, tuner.run(tmp_path_factory.mktemp("interrupted") / "run", progress=_InterruptsAfter(8))
 
-    result = FineTuner(**small_settings(folder)).run(tmp_path / "run", progress=_InterruptsAfter(8))
+
+def test_ctrl_c_keeps_the_whole_epochs_and_leaves_the_test_split_unread(finished, interrupted):
+    folder, _ = finished
+    _, result = interrupted
 
     assert result.interrupted
-    assert len(result.history) == 2
+    assert len(result.history) == len(result.watch) == 2
     assert not result.report
-    assert (tmp_path / "run" / "model.keras").is_file()
-    assert not (tmp_path / "run" / "predictions.csv").exists()
+    assert (result.run_dir / "model.keras").is_file()
+    assert not (result.run_dir / "predictions.csv").exists()
     assert result.predict(folder / "class_0" / "0.png")[0].class_name
+
+
+def test_a_run_that_was_interrupted_goes_on_to_the_results_of_one_that_was_not(finished, interrupted, tmp_path):
+    _, undisturbed = finished
+    tuner, begun = interrupted
+    run_dir = shutil.copytree(begun.run_dir, tmp_path / "run")
+
+    result = tuner.run(run_dir, resume=True, progress=Quiet())
+
+    assert not result.interrupted
+    for name in ("history.csv", "predictions.csv", "results.json"):
+        assert (run_dir / name).read_bytes() == (undisturbed.run_dir / name).read_bytes(), name
+    assert {path.name for path in run_dir.iterdir()} == {path.name for path in undisturbed.run_dir.iterdir()}

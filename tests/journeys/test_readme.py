@@ -1,16 +1,25 @@
 """What the README says is so."""
 
 import re
+from pathlib import Path
+from typing import get_args
 
 import pytest
 from ruamel.yaml import YAML
+from typer.main import get_command
 
 from transferkit.backbones.table import BACKBONES
-from transferkit.check import load_recipe
+from transferkit.check import check_draft, load_recipe
+from transferkit.cli.app import INTERRUPTED, app
+from transferkit.errors import PeerError, TransferkitError
 from transferkit.recipe.draft import draft_tree
+from transferkit.recipe.phases import PhaseSpec
 from transferkit.recipe.recipe import Recipe
+from transferkit.recipe.runtime import CacheSpec, CheckpointSpec, RuntimeSpec
 from transferkit.recipe.shipped import shipped_recipes
 from transferkit.recipe.yaml_tree import parse_yaml
+from transferkit.stop import PREEMPTED
+from transferkit.train.store import cache_root
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +50,55 @@ def test_readme_s_recipe_is_the_shipped_flowers_recipe(readme, project_root):
 
     assert not shown.problems
     assert shown.recipe == load_recipe(project_root / "recipes" / "flowers.yaml")
+
+
+def test_readme_s_recipe_for_harder_cases_is_sound(readme):
+    _, block = re.findall(r"```yaml\n(.*?)```", readme, re.DOTALL)
+
+    recipe = check_draft(draft_tree(parse_yaml(block), source="README.md"))
+
+    shown = {"layer_decay", "l2_sp", "decay", "ema", "views"}
+    assert all(f"    {key}: " in block for key in shown)
+    assert set(PhaseSpec.model_fields) >= shown
+    assert recipe.checkpoint.span == (600, "seconds")
+
+
+def test_readme_s_exit_codes_are_those_of_the_command(readme):
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \| ", readme, re.MULTILINE)]
+
+    assert codes == [0, 1, TransferkitError.exit_code, PeerError.exit_code, INTERRUPTED, PREEMPTED]
+
+
+def test_readme_names_every_strategy(readme):
+    table = re.search(r"\| `runtime.strategy` \| where \|\n\|---\|---\|\n(.*?)\n\n", readme, re.DOTALL)[1]
+
+    named = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert named == list(get_args(RuntimeSpec.model_fields["strategy"].annotation))
+
+
+def test_readme_states_the_defaults_of_cache_and_checkpoint(readme):
+    assert f"`cache.max_gb`\n({CacheSpec().max_gb:g})" in readme
+    assert f"default: {CheckpointSpec().every}" in readme
+    assert str(cache_root(None, {})) == str(Path("~/.cache/transferkit").expanduser())
+    assert cache_root(None, {"TRANSFERKIT_HOME": "elsewhere"}) == Path("elsewhere")
+
+
+@pytest.mark.model
+def test_readme_names_every_file_of_a_run_folder(readme, finished):
+    _, result = finished
+
+    files = re.search(r"\| file \| what is in it \|\n(.*?)\n\n", readme, re.DOTALL)[1]
+    named = {name for row in files.splitlines() for name in re.findall(r"`([\w.]+)`", row.split("|")[1])}
+    assert named == {path.name for path in result.run_dir.iterdir()}
+
+
+def test_commands_in_the_readme_have_options_that_exist(readme):
+    calls = re.findall(r"^transferkit finetune .*$", readme, re.MULTILINE)
+    options = {option for call in calls for option in re.findall(r"--[\w-]+", call)}
+
+    known = {option for one in get_command(app).commands["finetune"].params for option in one.opts}
+    assert options == {"--set", "--run-dir", "--resume", "--workers"}
+    assert options <= known
 
 
 def test_links_in_the_readme_lead_somewhere(readme, project_root):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections import Counter
 
 import numpy as np
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.model
 
 FILES = {
     "recipe.yaml", "versions.json", "splits.csv", "skipped.csv", "classes.txt", "history.csv", "results.json",
-    "predictions.csv", "curves.png", "confusion.png", "roc.png", "samples.png", "model.keras",
+    "predictions.csv", "watch.csv", "curves.png", "confusion.png", "roc.png", "samples.png", "model.keras",
 }  # fmt: skip
 
 
@@ -62,6 +63,21 @@ def test_history_has_a_row_per_epoch_with_its_phase_and_rate(finished):
     assert [row["epoch"] for row in rows] == ["1", "2", "3", "4", "5"]
     assert [row["phase"] for row in rows] == ["warm-up"] * 3 + ["fine-tune"] * 2
     assert [float(row["learning_rate"]) for row in rows] == pytest.approx([1e-2] * 3 + [1e-4] * 2)
+
+
+def test_watch_file_has_a_row_per_epoch_and_norms_for_the_stages_that_train(finished):
+    _, result = finished
+    rows = read_csv(result.run_dir / "watch.csv")
+
+    assert list(rows[0]) == [
+        "epoch", "phase", "seconds", "images_per_s", "wait_fraction", "memory_mb",
+        "gradient_norms head", "gradient_norms stage 4", "update_norms head", "update_norms stage 4",
+    ]  # fmt: skip
+    assert [(row["epoch"], row["phase"]) for row in rows] == [(str(one.epoch), one.phase) for one in result.history]
+    assert all(0 < float(row["seconds"]) < 600 and float(row["images_per_s"]) > 0 for row in rows)
+    assert all(0 <= float(row["wait_fraction"]) <= 1 and float(row["memory_mb"]) > 50 for row in rows)
+    assert all(float(row["gradient_norms head"]) > 0 and float(row["update_norms head"]) > 0 for row in rows)
+    assert [row["update_norms stage 4"] != "" for row in rows] == [False] * 3 + [True] * 2
 
 
 def test_pictures_open_and_are_not_blank(finished):
@@ -112,21 +128,48 @@ def test_model_file_takes_pixels_and_gives_probabilities_with_keras_alone(finish
     assert not any("random" in layer.name for layer in model.layers)
 
 
-def test_running_the_written_recipe_again_gives_the_same_weights_and_predictions(finished, tmp_path):
+@pytest.fixture(scope="module")
+def again(finished, listener, tmp_path_factory):
+    """The written recipe, run a second time: (run result, lines)."""
+    _, result = finished
+    progress = listener()
+    run_dir = tmp_path_factory.mktemp("again") / "run"
+    return FineTuner.from_recipe(result.run_dir / "recipe.yaml").run(run_dir, progress=progress), progress.lines
+
+
+def test_running_the_written_recipe_again_gives_the_same_weights(finished, again):
     _, result = finished
 
-    again = FineTuner.from_recipe(result.run_dir / "recipe.yaml").run(tmp_path / "again", progress=Quiet())
-
-    for old, new in zip(result.model.get_weights(), again.model.get_weights(), strict=True):
+    for old, new in zip(result.model.get_weights(), again[0].model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
-    for name in ("predictions.csv", "splits.csv", "recipe.yaml", "results.json"):
-        assert (result.run_dir / name).read_bytes() == (again.run_dir / name).read_bytes(), name
+
+
+@pytest.mark.parametrize(
+    "name", ["history.csv", "results.json", "predictions.csv", "splits.csv", "skipped.csv", "recipe.yaml"]
+)
+def test_running_the_written_recipe_again_gives_the_same_bytes(finished, again, name):
+    _, result = finished
+
+    assert (result.run_dir / name).read_bytes() == (again[0].run_dir / name).read_bytes()
+
+
+def test_running_the_written_recipe_again_computes_no_feature(finished_and_told, again):
+    _, _, first = finished_and_told
+    _, second = again
+
+    def computed(lines):
+        return [line for line in lines if "pictures to compute" in line]
+
+    # Training pictures for the warm-up alone; validation pictures for both phases, in one pass.
+    assert [int(re.search(r"(\d+) pictures", line)[1]) for line in computed(first)] == [9, 18]
+    assert computed(second) == []
 
 
 def test_another_seed_gives_another_run(finished, tmp_path):
     _, result = finished
+    quick = {"name": "quick", "train": "head", "epochs": 1, "learning_rate": 1e-2, "augment": False}
 
-    other = FineTuner.from_recipe(result.run_dir / "recipe.yaml", seed=1, phases__1__epochs=1)
+    other = FineTuner.from_recipe(result.run_dir / "recipe.yaml", seed=1, phases=[quick])
 
     manifest = other.run(tmp_path / "other", progress=Quiet()).run_dir / "splits.csv"
     assert manifest.read_bytes() != (result.run_dir / "splits.csv").read_bytes()
@@ -148,6 +191,7 @@ def test_versions_name_packages_seed_and_hardware(finished):
     assert versions["seed"] == 0
     assert versions["transferkit"] == transferkit.__version__
     assert {"python", "keras", "tensorflow", "cores", "devices", "precision", "started"} <= set(versions)
+    assert (versions["strategy"], versions["replicas"], versions["processes"]) == ("single", 1, 1)
 
 
 def test_an_existing_run_is_not_overwritten_unless_told_to(finished, small_settings, tmp_path):

@@ -9,14 +9,16 @@ def augment():
     """What a training step does with images, and labels if there are any; gives NumPy arrays."""
     import keras
 
-    from transferkit.model.augment import augment_batch, build_augmentations, random_states, set_random_states
+    from transferkit.model.augment import augment_batch, build_augmentations
+    from transferkit.model.draws import Draws
 
     def run(specs, images, labels=None, *, seed=0, stream="test", step=0):
         augmentations = build_augmentations(specs if isinstance(specs, list) else [specs], seed=seed)
-        set_random_states(random_states(augmentations), seed=seed, stream=stream, step=step)
+        draws = Draws(augmentations, seed=seed, stream=stream)
         labels = np.ones((len(images), 1), np.float32) if labels is None else labels
         images, labels = (keras.ops.convert_to_tensor(np.asarray(one, np.float32)) for one in (images, labels))
-        changed, mixed = augment_batch(augmentations, images, labels)
+        with draws.at(step):
+            changed, mixed = augment_batch(augmentations, images, labels)
         return np.asarray(changed), np.asarray(mixed)
 
     return run

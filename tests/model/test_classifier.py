@@ -51,6 +51,13 @@ def images():
     return np.random.default_rng(3).uniform(0, 255, (4, 32, 32, 3)).astype("float32")
 
 
+def entering(classifier, cut, images):
+    """What enters stage `cut`: the images through one stage after the other."""
+    for network in classifier.stage_networks(cut):
+        images = network(images)
+    return images
+
+
 def head_names(classifier):
     return [layer.name for layer in classifier.layers[-1]]
 
@@ -71,10 +78,10 @@ def test_head_pools_as_it_says(images):
     average, maximum = feature_map.mean((1, 2)), feature_map.max((1, 2))
 
     # Sums in another order differ in the last bits.
-    np.testing.assert_allclose(build(pooling="avg").lower(3)(images), average, rtol=1e-5)
-    np.testing.assert_array_equal(build(pooling="max").lower(3)(images), maximum)
+    np.testing.assert_allclose(entering(build(pooling="avg"), 3, images), average, rtol=1e-5)
+    np.testing.assert_array_equal(entering(build(pooling="max"), 3, images), maximum)
     both = np.concatenate([average, maximum], axis=1)
-    np.testing.assert_allclose(build(pooling="concat").lower(3)(images), both, rtol=1e-5)
+    np.testing.assert_allclose(entering(build(pooling="concat"), 3, images), both, rtol=1e-5)
 
 
 def _ends(classifier, name):
@@ -243,22 +250,22 @@ def test_stages_tell_the_roles_of_variables():
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3])
-def test_lower_and_upper_part_make_the_network(cut, images):
+def test_stages_below_a_cut_and_the_part_above_it_make_the_network(cut, images):
     classifier = build()
 
-    entering = classifier.lower(cut)(images)
+    features = entering(classifier, cut, images)
 
-    assert tuple(entering.shape[1:]) == classifier.input_shape(cut)
-    np.testing.assert_array_equal(classifier.upper(cut)(entering), classifier.network(images))
+    assert tuple(features.shape[1:]) == classifier.input_shape(cut)
+    np.testing.assert_array_equal(classifier.upper(cut)(features), classifier.network(images))
 
 
 @pytest.mark.parametrize("precision", ["mixed_float16", "mixed_bfloat16"])
 def test_parts_make_the_network_under_mixed_precision_with_features_kept_in_float32(precision, images):
     classifier = build(precision=precision)
 
-    entering = keras.ops.cast(classifier.lower(2)(images), "float32")
+    features = keras.ops.cast(entering(classifier, 2, images), "float32")
 
-    np.testing.assert_array_equal(classifier.upper(2)(entering), classifier.network(images))
+    np.testing.assert_array_equal(classifier.upper(2)(features), classifier.network(images))
 
 
 # The saved model

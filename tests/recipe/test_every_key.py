@@ -170,7 +170,7 @@ def specs_below(annotation) -> Iterator[type[Spec]]:
 
 
 # What judges a recipe or prints it acts on nothing.
-JUDGES = ("recipe", "rules.py", "check.py", "plan.py")
+JUDGES = ("recipe", "rules.py", "check.py", "planning", "plan.py")
 # Keys that are read through something else: the splits of a TFDS source by `getattr` over the names of the splits, and
 # the checkpoint's by a property.
 READ_AS = {"train": "splits", "validation": "splits", "test": "splits", "every": "span"}

@@ -120,6 +120,12 @@ def test_pulled_is_what_trains_in_the_backbone_where_the_phase_has_l2_sp(stages)
     assert [one.pulled for one in schedule] == [set(), set(), pulled]
 
 
+def test_what_is_pulled_to_its_start_does_not_decay_besides(stages):
+    (one,) = resolve(phase(train={"last_stages": 1}, l2_sp=0.1), stages=stages)
+
+    assert one.decayed == {"head_hidden_1/kernel", "logits/kernel"}
+
+
 def test_views_stay_where_a_stage_is_frozen(stages):
     (one,) = resolve(phase(train={"last_stages": 1}, views=3), stages=stages)
 

@@ -1,7 +1,10 @@
 """A toy classifier through the real builder: three stages, batch norm, a residual sum, 32 px, 7,000 numbers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +16,7 @@ from transferkit.check import check_draft
 from transferkit.data.load import Data
 from transferkit.progress import Quiet
 from transferkit.recipe.draft import draft_values
+from transferkit.train.store_index import index_end
 
 NUM_CLASSES, SIZE_PX = 3, 32
 
@@ -47,6 +51,28 @@ TOY = BackboneSpec(
 )
 
 
+def _digests(images: np.ndarray) -> tuple[bytes, ...]:
+    return tuple(hashlib.sha256(image.tobytes()).digest() for image in images)
+
+
+@pytest.fixture(autouse=True)
+def own_home(features_home, monkeypatch, request) -> Path:
+    """Every test begins without stored features."""
+    home = features_home / hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:16]
+    monkeypatch.setenv("TRANSFERKIT_HOME", str(home))
+    return home
+
+
+@pytest.fixture(scope="session")
+def with_pictures():
+    """`with_pictures(data, images)`: other pictures in the place of the data's."""
+
+    def change(data: Data, images: np.ndarray) -> Data:
+        return replace(data, images=images, digests=_digests(images))
+
+    return change
+
+
 @pytest.fixture(scope="session")
 def make_data():
     """Pictures of noise whose class shows in one colour: `train` and `validation` of them."""
@@ -64,6 +90,7 @@ def make_data():
             images=images,
             labels=labels,
             paths=tuple(map(str, range(total))),
+            digests=_digests(images),
             rows=dict(zip(("train", "validation", "test"), rows, strict=True)),
             skipped=(),
         )
@@ -73,12 +100,12 @@ def make_data():
 
 @pytest.fixture(scope="session")
 def make_recipe():
-    """A checked recipe with batches of 8; phases need only say what matters."""
+    """A checked recipe with batches of 8; phases, and `pictures` of the data section, need only say what matters."""
 
-    def make(*phases: dict, **sections: Any):
+    def make(*phases: dict, pictures: Mapping[str, Any] | None = None, **sections: Any):
         defaults = {"name": "phase", "train": "head", "epochs": 1, "learning_rate": 1e-2}
         values = {
-            "data": {"source": "sample", "image_size": SIZE_PX, "batch_size": 8},
+            "data": {"source": "sample", "image_size": SIZE_PX, "batch_size": 8, **(pictures or {})},
             "model": {"weights": "none", "head": {"dropout": 0.0}},
             **sections,
             "phases": [{**defaults, **phase} for phase in phases],
@@ -86,6 +113,56 @@ def make_recipe():
         return check_draft(draft_values(values, source="test"))
 
     return make
+
+
+class Told(Quiet):
+    """Keeps in their order the lines that it is told, and the name and total of every task."""
+
+    def __init__(self) -> None:
+        self.events: list[str | tuple[str, int]] = []
+
+    def say(self, line: str) -> None:
+        self.events.append(line)
+
+    @contextmanager
+    def task(self, what: str, total: int, unit: str = "") -> Iterator[Any]:
+        self.events.append((what, total))
+        yield self
+
+    @property
+    def lines(self) -> list[str]:
+        return [event for event in self.events if isinstance(event, str)]
+
+    @property
+    def computed(self) -> list[tuple[str, int]]:
+        """What features were computed and stored, and of how many pictures."""
+        prefix = "features of the frozen part, "
+        tasks = [event for event in self.events if not isinstance(event, str)]
+        return [(what.removeprefix(prefix), total) for what, total in tasks if what.startswith(prefix)]
+
+
+@pytest.fixture
+def make_told():
+    return Told
+
+
+@pytest.fixture
+def told(make_told) -> Told:
+    return make_told()
+
+
+def _cut_off_stores(home: Path, *, keep_rows: int) -> int:
+    """Leave the first rows of every store, as after a kill; gives the number of stores."""
+    stores = list(home.glob("features/*/index.bin"))
+    for index in stores:
+        with open(index, "r+b") as file:
+            file.truncate(index_end(keep_rows))
+    return len(stores)
+
+
+@pytest.fixture
+def cut_off_stores():
+    return _cut_off_stores
 
 
 @dataclass
@@ -97,11 +174,20 @@ class Toy:
     recipe: Any
     schedule: Sequence[Any]
     precision: str
+    strategy: Any
+    scratch: Callable[[str], Path]
 
     def weights(self) -> dict[str, np.ndarray]:
-        return {path: variable.numpy() for path, variable in self.classifier.weights().items()}
+        return {path: np.array(variable.numpy()) for path, variable in self.classifier.weights().items()}
 
-    def train(self, progress: Any = None, schedule: Sequence[Any] | None = None) -> Any:
+    def assign(self, weights: Mapping[str, np.ndarray]) -> None:
+        for path, variable in self.classifier.weights().items():
+            variable.assign(weights[path])
+
+    def train(
+        self, progress: Any = None, schedule: Sequence[Any] | None = None, checkpoints: Path | None = None
+    ) -> Any:
+        from transferkit.train.checkpoint import Checkpoints
         from transferkit.train.loop import train
 
         return train(
@@ -110,53 +196,75 @@ class Toy:
             self.schedule if schedule is None else schedule,
             recipe=self.recipe,
             precision=self.precision,
+            strategy=self.strategy,
+            progress=progress or Quiet(),
+            checkpoints=Checkpoints(checkpoints or self.scratch("checkpoints")),
+        )
+
+    def features(self, progress: Any = None) -> Any:
+        from transferkit.train.features import Features
+
+        return Features(
+            self.classifier,
+            self.data,
+            recipe=self.recipe,
+            precision=self.precision,
+            strategy=self.strategy,
             progress=progress or Quiet(),
         )
 
-    def store(self) -> Any:
-        from transferkit.train.features import FeatureStore
-
-        batch_size = self.recipe.data.batch_size
-        return FeatureStore(self.classifier, self.data, batch_size=batch_size, progress=Quiet())
-
-    def phase_run(self, index: int = 0, *, store: Any = None) -> Any:
+    def phase_run(self, index: int = 0, *, features: Any = None, progress: Any = None) -> Any:
+        from transferkit.train.apply import apply_trainable
+        from transferkit.train.copies import WeightCopies
         from transferkit.train.phase_run import PhaseRun
 
+        phase, copies = self.schedule[index], WeightCopies()
+        applied = apply_trainable(self.classifier, phase.trainable, batch_norm=phase.spec.batch_norm)
+        copies.watch(applied.moving)
         return PhaseRun(
             self.classifier,
             self.data,
-            self.schedule[index],
-            store or self.store(),
+            phase,
+            features or self.features(progress),
+            applied=applied,
+            starts=copies.start,
             recipe=self.recipe,
             precision=self.precision,
-            progress=Quiet(),
+            strategy=self.strategy,
+            progress=progress or Quiet(),
         )
 
 
 @pytest.fixture(scope="session")
-def make_toy(make_data, make_recipe):
+def make_toy(make_data, make_recipe, tmp_path_factory):
     """`make_toy(phase, …, data=…, precision=…, **recipe sections)`; equal calls give equal networks."""
 
-    def make(*phases: dict, data: Data | None = None, precision: str = "float32", **sections: Any) -> Toy:
+    def make(
+        *phases: dict, data: Data | None = None, precision: str = "float32", strategy: Any = None, **sections: Any
+    ) -> Toy:
         from transferkit.model.classifier import build_classifier
         from transferkit.schedule.schedule import resolve_schedule
+        from transferkit.train.placement import open_strategy
 
         recipe, data = make_recipe(*phases, **sections), data or make_data()
-        classifier = build_classifier(
-            recipe.model,
-            TOY,
-            image_size_px=SIZE_PX,
-            num_classes=NUM_CLASSES,
-            seed=recipe.seed,
-            precision=precision,
-        )
+        strategy = strategy or open_strategy(recipe.runtime)
+        with strategy.scope():
+            classifier = build_classifier(
+                recipe.model,
+                TOY,
+                image_size_px=recipe.data.image_size,
+                num_classes=NUM_CLASSES,
+                seed=recipe.seed,
+                precision=precision,
+                recompute=recipe.runtime.recompute,
+            )
         schedule = resolve_schedule(
             recipe.phases,
             stages=classifier.stages,
             steps_per_epoch=-(-len(data.rows["train"]) // recipe.data.batch_size),
             augment=bool(recipe.augment),
         )
-        return Toy(classifier, data, recipe, schedule, precision)
+        return Toy(classifier, data, recipe, schedule, precision, strategy, tmp_path_factory.mktemp)
 
     return make
 

@@ -80,8 +80,9 @@ def test_applied_lists_what_trains_and_what_moves_by_itself_in_the_network_s_ord
 
     applied = apply_trainable(toy.classifier, toy.schedule[0].trainable, batch_norm="train")
 
-    path_of = {id(variable): path for path, variable in toy.classifier.weights().items()}
-    assert [path_of[id(one)] for one in applied.trained] == [
+    weights = toy.classifier.weights()
+    assert all(variable is weights[path] for path, variable in applied.moving.items())
+    assert list(applied.trained) == [
         "third_conv/kernel",
         "third_conv/bias",
         "third_norm/gamma",
@@ -89,4 +90,4 @@ def test_applied_lists_what_trains_and_what_moves_by_itself_in_the_network_s_ord
         "logits/kernel",
         "logits/bias",
     ]
-    assert [path_of[id(one)] for one in applied.statistics] == ["third_norm/moving_mean", "third_norm/moving_variance"]
+    assert list(applied.statistics) == ["third_norm/moving_mean", "third_norm/moving_variance"]

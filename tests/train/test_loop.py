@@ -1,11 +1,15 @@
 """Which epoch stays, and what ends training before its time."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 from transferkit.errors import TrainingError
 from transferkit.progress import Quiet
 from transferkit.train import loop
+from transferkit.train.epoch import Epoch
+from transferkit.train.watch import Watch
 
 pytestmark = pytest.mark.model
 
@@ -18,17 +22,26 @@ class Scripted:
 
     results: dict
 
-    def __init__(self, classifier, data, phase, store, **_):
-        self.phase, self.bias = phase, classifier.weights()["logits/bias"]
-        self.moving = (self.bias,)
+    def __init__(self, classifier, data, phase, features, *, recipe, **_):
+        self.phase, self.bias, self.recipe = phase, classifier.weights()["logits/bias"], recipe
+        self.position, self.computes_features, self.validation = 0, False, data.rows["validation"]
+        self.steps, self.trainer = self, self
 
-    def fit_epoch(self, epoch, before, task):
-        from transferkit.train.phase_run import Epoch
+    def sync(self):
+        pass
 
+    def own_state(self):
+        return {}
+
+    def best_weights(self, row):
+        return {}
+
+    def fit_epoch(self, epoch, before, task, *, after_step=None):
         number = self.phase.first_epoch + epoch + 1
         val_accuracy, val_loss = self.results[number]
         self.bias.assign(np.full(3, number))
-        return Epoch(number, self.phase.name, 0.1, 1.0, 0.5, val_loss, val_accuracy, 0.1)
+        row = Epoch(number, self.phase.name, 0.1, 1.0, 0.5, val_loss, val_accuracy)
+        return row, Watch(number, self.phase.name, 0.1, 100.0, 0.0, 500.0, {}, {})
 
 
 @pytest.fixture
@@ -41,16 +54,6 @@ def script(monkeypatch):
         monkeypatch.setattr(loop, "PhaseRun", type("PhaseRun", (Scripted,), {"results": results}))
 
     return write
-
-
-class Told(Quiet):
-    """Keeps the lines that it is told."""
-
-    def __init__(self) -> None:
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
 
 
 @pytest.mark.parametrize(
@@ -84,8 +87,8 @@ def test_best_epoch_may_lie_in_an_earlier_phase(make_toy, script):
     np.testing.assert_array_equal(toy.weights()["logits/bias"], 2)
 
 
-def test_phase_ends_when_it_has_not_become_better_for_patience_epochs(make_toy, script):
-    toy, progress = make_toy({"epochs": 6, "early_stopping": {"patience": 2}}, {"name": "two"}), Told()
+def test_phase_ends_when_it_has_not_become_better_for_patience_epochs(make_toy, script, told):
+    toy, progress = make_toy({"epochs": 6, "early_stopping": {"patience": 2}}, {"name": "two"}), told
     script([0.6, 0.7, 0.5, 0.7, 0.0, 0.0, 0.1])
 
     training = toy.train(progress)
@@ -111,9 +114,9 @@ def test_next_phase_starts_from_the_phase_s_best_weights_only_with_early_stoppin
     script([0.6, 0.8, 0.7, 0.9])
     starts, fit_epoch = [], Scripted.fit_epoch
 
-    def watch(self, epoch, before, task):
+    def watch(self, epoch, before, task, **options):
         starts.append(self.bias.numpy()[0])
-        return fit_epoch(self, epoch, before, task)
+        return fit_epoch(self, epoch, before, task, **options)
 
     monkeypatch.setattr(Scripted, "fit_epoch", watch)
     toy.train()
@@ -126,9 +129,9 @@ def test_phase_s_own_best_epoch_counts_for_early_stopping_not_the_run_s(make_toy
     script([0.9, 0.5, 0.4, 0.3])
     starts, fit_epoch = [], Scripted.fit_epoch
 
-    def watch(self, epoch, before, task):
+    def watch(self, epoch, before, task, **options):
         starts.append(self.bias.numpy()[0])
-        return fit_epoch(self, epoch, before, task)
+        return fit_epoch(self, epoch, before, task, **options)
 
     monkeypatch.setattr(Scripted, "fit_epoch", watch)
     training = toy.train()
@@ -137,8 +140,8 @@ def test_phase_s_own_best_epoch_counts_for_early_stopping_not_the_run_s(make_toy
     assert training.best.epoch == 1
 
 
-def test_lines_of_the_progress_name_the_best_epochs(make_toy, script):
-    toy, progress = make_toy({"epochs": 3}), Told()
+def test_lines_of_the_progress_name_the_best_epochs(make_toy, script, told):
+    toy, progress = make_toy({"epochs": 3}), told
     script([0.6, 0.5, 0.7])
 
     toy.train(progress)
@@ -154,10 +157,10 @@ def test_memory_that_runs_out_ends_training_with_what_was_reached(make_toy, scri
     script([0.6, 0.5])
     fit_epoch = Scripted.fit_epoch
 
-    def run_out(self, epoch, before, task):
+    def run_out(self, epoch, before, task, **options):
         if epoch == 2:
             raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
-        return fit_epoch(self, epoch, before, task)
+        return fit_epoch(self, epoch, before, task, **options)
 
     monkeypatch.setattr(Scripted, "fit_epoch", run_out)
     training = toy.train()
@@ -242,13 +245,17 @@ def test_validation_loss_that_is_no_number_ends_training_too(make_toy, make_data
 
 
 class InterruptAt(Quiet):
-    """Raises what Ctrl-C raises, at one step of the run, and keeps the weights of every epoch that ended before."""
+    """Raises what Ctrl-C raises, at one step of a task, and keeps the weights of every epoch that ended before."""
 
-    def __init__(self, toy, step: int) -> None:
-        self.toy, self.left, self.weights = toy, step, []
+    def __init__(self, toy, task: str, step: int) -> None:
+        self.toy, self.where, self.left, self.weights = toy, task, step, []
+
+    @contextmanager
+    def task(self, what, total, unit=""):
+        yield self if what == self.where else Quiet()
 
     def advance(self, count=1, note=""):
-        self.left -= 1
+        self.left -= bool(count)
         if not self.left:
             raise KeyboardInterrupt
 
@@ -259,8 +266,7 @@ class InterruptAt(Quiet):
 
 def test_interrupt_in_the_middle_of_an_epoch_keeps_whole_epochs_and_the_best_weights(make_toy):
     toy = make_toy({"epochs": 4, "train": {"last_stages": 1}, "learning_rate": 1e-3})
-    # Features are told in 2 + 3 batches, then each epoch in 3 steps: this is the second step of the third epoch.
-    progress = InterruptAt(toy, 5 + 6 + 2)
+    progress = InterruptAt(toy, "phase", 6 + 2)  # an epoch has 3 steps: the second step of the third
 
     training = toy.train(progress)
 
@@ -277,7 +283,7 @@ def test_interrupt_before_the_first_epoch_ends_leaves_the_start(make_toy):
     toy = make_toy({"train": "all"})
     before = toy.weights()
 
-    training = toy.train(InterruptAt(toy, 2))
+    training = toy.train(InterruptAt(toy, "phase", 2))
 
     assert training.interrupted
     assert training.best is None
@@ -286,7 +292,9 @@ def test_interrupt_before_the_first_epoch_ends_leaves_the_start(make_toy):
 
 
 def test_interrupt_while_features_are_computed_is_one_too(make_toy):
-    assert make_toy({}).train(InterruptAt(make_toy({}), 1)).interrupted
+    toy = make_toy({})
+
+    assert toy.train(InterruptAt(toy, "features of the frozen part, train", 1)).interrupted
 
 
 def test_network_at_the_end_gives_the_best_epoch_s_results_again(make_toy):

@@ -21,18 +21,20 @@ def phase(**settings) -> PhaseSpec:
     return PhaseSpec.model_validate({**defaults, **settings})
 
 
-def step(spec: PhaseSpec, *, shares=(1.0,), rates=(RATE,), times=(1.0,)) -> list[np.ndarray]:
+def step(spec: PhaseSpec, *, shares=(1.0,), rates=None, times=(1.0,), decayed=None, **options) -> list[np.ndarray]:
     """Variables that start alike, with one share of the rate each, after a step with each multiple of the gradient."""
     import keras
 
-    from transferkit.train.optimizer import RateTable, build_optimizer
+    from transferkit.train.optimizer import build_optimizer, inner_optimizer
 
-    variables = [keras.Variable(START) for _ in shares]
-    given = [(variable, share) for variable, share in zip(variables, shares, strict=True) if share != 1]
-    optimizer = build_optimizer(spec, RateTable(rates), given)
-    for factor in times:
-        optimizer.apply([keras.ops.convert_to_tensor(GRADIENT * factor)] * len(variables), variables)
-    return [variable.numpy() for variable in variables]
+    variables = {str(index): keras.Variable(START) for index in range(len(shares))}
+    given = {path: share for path, share in zip(variables, shares, strict=True) if share != 1}
+    decays = frozenset(variables if decayed is None else decayed)
+    optimizer = build_optimizer(spec, variables, shares=given, decayed=decays, **options)
+    for factor, rate in zip(times, rates or [RATE] * len(times), strict=True):
+        inner_optimizer(optimizer)._learning_rate.assign(rate)
+        optimizer.apply([keras.ops.convert_to_tensor(GRADIENT * factor)] * len(variables), variables.values())
+    return [variable.numpy() for variable in variables.values()]
 
 
 def adam_first_step(share: float, decay: float) -> np.ndarray:
@@ -118,22 +120,49 @@ def test_clip_norm_leaves_small_gradients_alone():
     np.testing.assert_allclose(found, START - RATE * GRADIENT, atol=FLOAT32)
 
 
-def test_rate_table_gives_each_step_its_rate_and_the_last_one_after_the_end():
+def test_each_step_acts_at_the_rate_that_is_set_before_it():
     spec = phase(optimizer={"name": "sgd", "momentum": 0.0}, weight_decay=0.0)
-    rates = (0.1, 0.3, 0.2)
 
-    found = [step(spec, rates=rates, times=(1.0,) * count)[0] for count in (1, 2, 3, 4)]
+    (found,) = step(spec, rates=(0.1, 0.3, 0.2), times=(1.0, -2.0, 3.0))
 
-    moved = np.array([(START - one)[0] / GRADIENT[0] for one in found])
-    np.testing.assert_allclose(moved, [0.1, 0.4, 0.6, 0.8], rtol=1e-5)
+    np.testing.assert_allclose(found, START - (0.1 - 0.6 + 0.6) * GRADIENT, atol=FLOAT32)
+
+
+@pytest.mark.parametrize("row", OPTIMIZER_SPECS, ids=lambda row: row.model_fields["name"].default)
+def test_only_what_decays_is_shrunk(row):
+    spec = phase(optimizer={"name": row.model_fields["name"].default}, weight_decay=DECAY)
+    (plain,) = step(phase(optimizer={"name": row.model_fields["name"].default}, weight_decay=0.0))
+
+    shrunk, spared = step(spec, shares=(1.0, 1.0), decayed={"0"})
+
+    np.testing.assert_array_equal(spared, plain)
+    np.testing.assert_allclose(shrunk - plain, -RATE * DECAY * START, atol=FLOAT32)
+
+
+def test_scaled_gradients_give_the_step_of_plain_ones():
+    spec = phase(optimizer={"name": "sgd", "momentum": 0.9}, weight_decay=DECAY, clip_norm=1.0)
+
+    (scaled,) = step(spec, times=(2.0**15,), scale_loss=True)  # what Keras begins with
+
+    np.testing.assert_allclose(scaled, step(spec)[0], atol=FLOAT32)
+
+
+def test_overflow_leaves_weights_moments_averages_and_the_count_of_steps_alone():
+    spec = phase(optimizer={"name": "sgd", "momentum": 0.9}, weight_decay=DECAY, ema=0.5)
+
+    (skipped,) = step(spec, times=(2.0**15, np.inf, 2.0**14), scale_loss=True)
+    (unscaled,) = step(spec, times=(1.0, 1.0))
+
+    # Keras halves its scale after an overflow.
+    np.testing.assert_allclose(skipped, unscaled, atol=FLOAT32)
 
 
 def test_stage_decay_reaches_every_stage_of_the_network(make_toy):
     """One step of the whole network on one batch, against gradients taken by hand."""
     import tensorflow as tf
 
-    settings = {"train": "all", "batch_norm": "affine", "stage_decay": 0.5, "weight_decay": 0.1, "learning_rate": 0.5}
-    toy = make_toy({**settings, "optimizer": {"name": "sgd", "momentum": 0.0}})
+    settings = {"train": "all", "batch_norm": "affine", "stage_decay": 0.5, "weight_decay": 0.1, "decay": "all"}
+    toy = make_toy({**settings, "learning_rate": 0.5, "optimizer": {"name": "sgd", "momentum": 0.0}})
     network, rows = toy.classifier.network, toy.data.rows["train"][:8]
     toy.data.rows["train"] = rows
     variables = {path: one for path, one in toy.classifier.weights().items() if path in toy.schedule[0].trainable}

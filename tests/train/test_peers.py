@@ -9,7 +9,7 @@ import sys
 import textwrap
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -35,14 +35,18 @@ except TransferkitError as error:
 print("done")
 """
 WAIT = "time.sleep(30)"
+# As in a collective operation of an engine: the main thread returns to Python for nothing.
+WAIT_IN_C = "import ctypes; ctypes.CDLL(None).sleep(30)"
 
 
 def free_addresses(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    for one in sockets:
-        one.close()
-    return addresses
+    """Addresses of this machine whose ports are free, as is the control port that follows from them."""
+    while True:
+        with ExitStack() as stack:
+            servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
+            addresses = tuple(f"127.0.0.1:{server.getsockname()[1]}" for server in servers)
+            with suppress(OSError), socket.create_server(Cluster(addresses, 0).control_address):
+                return addresses
 
 
 @pytest.fixture
@@ -157,7 +161,7 @@ def test_missing_chief_is_named_by_everybody_who_is_there(start):
 
 def test_process_that_comes_late_is_waited_for(start):
     addresses = free_addresses(2)
-    late = "time.sleep(1.0) if cluster.is_chief else None"
+    late = "time.sleep(0.6) if cluster.is_chief else None"
 
     processes = start("pass", "pass", before=late, addresses=addresses)
 
@@ -167,8 +171,7 @@ def test_process_that_comes_late_is_waited_for(start):
 @pytest.mark.parametrize("victim", [0, 2], ids=["chief", "worker"])
 def test_death_of_one_ends_all_others_within_seconds_with_one_sentence(start, victim):
     addresses = free_addresses(3)
-    # A main thread that hears no signal handler, as in a collective operation of an engine.
-    processes = start(*["import threading; threading.Lock().acquire() and time.sleep(60)"] * 3, addresses=addresses)
+    processes = start(*[WAIT_IN_C] * 3, addresses=addresses, before="peers._OWN_ERROR_S = 0.2")
     wait_until_met(processes)
 
     processes[victim].send_signal(signal.SIGKILL)
@@ -184,7 +187,7 @@ def test_death_of_one_ends_all_others_within_seconds_with_one_sentence(start, vi
 
 
 def test_process_that_stands_still_counts_as_dead(start):
-    processes = start(WAIT, WAIT, before="peers._SILENT_S = 1.0")
+    processes = start(WAIT, WAIT, before="peers._BEAT_S = 0.05; peers._SILENT_S = 0.8")
     wait_until_met(processes)
 
     processes[1].send_signal(signal.SIGSTOP)
@@ -220,22 +223,22 @@ def test_sentence_is_seen_also_while_the_error_stream_is_put_aside(start):
 
 @pytest.mark.parametrize("early", [0, 1], ids=["chief", "worker"])
 def test_process_that_says_goodbye_is_not_missed(start, early):
-    bodies = ["time.sleep(1.5)"] * 3
+    bodies = ["time.sleep(1.2)"] * 3
     bodies[early] = "pass"
 
-    ends = ends_of(start(*bodies, before="peers._SILENT_S = 0.9"))
+    ends = ends_of(start(*bodies, before="peers._BEAT_S = 0.05; peers._SILENT_S = 0.8"))
 
     assert ends == [(0, "met\ndone\n", "")] * 3
 
 
 def test_system_exit_with_code_0_is_a_goodbye(start):
-    ends = ends_of(start("time.sleep(1.0)", "sys.exit(0)"))
+    ends = ends_of(start("time.sleep(0.5)", "sys.exit(0)"))
 
     assert [code for code, *_ in ends] == [0, 0]
 
 
 def test_error_of_one_is_told_to_the_others_who_end_too(start):
-    ends = ends_of(start(WAIT, WAIT, "raise ValueError('no such\\nlayer')"))
+    ends = ends_of(start(WAIT, WAIT, "raise ValueError('no such\\nlayer')", before="peers._OWN_ERROR_S = 0.2"))
 
     assert [code for code, *_ in ends] == [75, 75, 1]
     for *_, errors in ends[:2]:
@@ -253,8 +256,9 @@ def test_error_of_the_user_that_all_make_is_said_by_all(start):
 
 
 def test_engine_error_after_a_peer_s_death_counts_as_the_death(start):
-    # As a frozen peer would make the engine fail before it counts as silent here.
-    processes = start("time.sleep(0.6); raise RuntimeError('collective failed')", WAIT, before="peers._SILENT_S = 1.5")
+    # A peer that stands still: the engine gives up before it counts as silent here.
+    before = "peers._BEAT_S = 0.05; peers._SILENT_S = 1.2"
+    processes = start("time.sleep(0.3); raise RuntimeError('collective failed')", WAIT, before=before)
     wait_until_met(processes)
 
     processes[1].send_signal(signal.SIGSTOP)
@@ -425,10 +429,11 @@ def connect(address):
 
 
 def answer_like_a_web_server(server):
-    while True:
-        connection, _ = server.accept()
-        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
-        connection.close()
+    with suppress(OSError):
+        while True:
+            connection, _ = server.accept()
+            with connection, suppress(OSError):
+                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
 
 def version():

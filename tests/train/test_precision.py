@@ -46,7 +46,7 @@ def test_pixels_reach_the_preprocessing_unrounded_in_training(make_toy, monkeypa
 
     monkeypatch.setattr(layer, "call", watch)
     pixels = np.full((1, 32, 32, 3), 200.01, np.float32)  # neither 16-bit format has this number
-    toy.phase_run().trainer(pixels, training=True)
+    toy.phase_run().trainer.network(pixels, training=True)
 
     np.testing.assert_array_equal(seen[-1], pixels)
 

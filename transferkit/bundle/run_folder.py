@@ -132,7 +132,7 @@ def write_watch(run_dir: Path, epochs: Sequence[Any]) -> None:
                 {f"{name} {stage}": one for stage, one in by_stage.items()} if by_stage is not None else {name: value}
             )
         rows.append(row)
-    names = sorted({name for row in rows for name in row}, key=lambda name: (" " in name, name if " " in name else ""))
+    names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: name if " " in name else "")
     if rows:
         _write_csv(run_dir / "watch.csv", names, ([row.get(name, "") for name in names] for row in rows))
 

@@ -1,5 +1,7 @@
 """`transferkit finetune`: the main job."""
 
+import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,9 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from transferkit.cli.options import RecipeArgument, SetOption
+from transferkit.errors import RuntimeSetupError
+from transferkit.train.cluster import find_cluster, spans_processes
 
 if TYPE_CHECKING:
     from transferkit.evaluate.metrics import EvalReport
+    from transferkit.recipe.runtime import RuntimeSpec
 
 
 def finetune(
@@ -27,34 +32,69 @@ def finetune(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Try several processes on this machine (runtime.strategy: multi_worker).", show_default=False
+            min=1,
+            help="Run as several processes on this machine, to try what several machines would do.",
+            show_default=False,
         ),
     ] = None,
 ) -> None:
     """Fine-tune as a recipe says, evaluate, and write a run folder."""
     from transferkit.cli.app import INTERRUPTED
+    from transferkit.cli.go_on import how_to_go_on
     from transferkit.cli.quiet import start_engine
+    from transferkit.cli.workers import run_workers
     from transferkit.finetuner import FineTuner
     from transferkit.progress import ConsoleProgress
+    from transferkit.stop import PREEMPTED, Preempted
     from transferkit.train.runtime import choose_backend
 
     console = Console(soft_wrap=True)
+    tuner = FineTuner.from_recipe(recipe, changes or ())
+    if workers:
+        raise typer.Exit(run_workers(workers, [*sys.argv[1:], *_for_workers(tuner.recipe.runtime)]))
     try:
-        tuner = FineTuner.from_recipe(recipe, changes or ())
         choose_backend(tuner.recipe.runtime.backend)
         start_engine(tuner.recipe.runtime)
         result = tuner.run(run_dir, overwrite=overwrite, resume=resume, progress=ConsoleProgress(console))
     except KeyboardInterrupt:  # before training, or a second time while the run folder was being written
-        console.print("interrupted; there is no finished run", highlight=False)
+        _say(console, f"interrupted; {how_to_go_on(tuner.recipe, recipe, changes or (), run_dir)}")
         raise typer.Exit(INTERRUPTED) from None
+    except Preempted as stopped:
+        _say(console, f"{stopped}; {how_to_go_on(tuner.recipe, recipe, changes or (), run_dir)}")
+        raise typer.Exit(PREEMPTED) from None
     if result.interrupted:
-        reached = f"after {len(result.history)} whole epochs; " if result.history else "in the first epoch; "
-        kept = f"the model of epoch {result.best.epoch} is in {result.run_dir}" if result.best else "nothing is trained"
-        console.print(f"interrupted {reached}{kept}", markup=False, highlight=False)
+        reached = f"after {len(result.history)} whole epochs" if result.history else "in the first epoch"
+        kept = f"; the model of epoch {result.best.epoch} is in {result.run_dir}" if result.best else ""
+        go_on = how_to_go_on(tuner.recipe, recipe, changes or (), run_dir)
+        _say(console, f"interrupted {reached}{kept}; {go_on}")
         raise typer.Exit(INTERRUPTED)
+    cluster = find_cluster(os.environ, strategy=tuner.recipe.runtime.strategy, backend=tuner.recipe.runtime.backend)
+    if cluster and not cluster.is_chief:
+        return
     console.print(_results_table(result.report))
-    console.print(f"model of epoch {result.best.epoch}, the best on validation", highlight=False)
-    console.print(f"run folder: {result.run_dir}", markup=False, highlight=False)
+    _say(console, f"model of epoch {result.best.epoch}, the best on validation")
+    _say(console, f"run folder: {result.run_dir}")
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False)
+
+
+def _for_workers(runtime: "RuntimeSpec") -> list[str]:
+    """What the command needs besides, to run as several processes.
+
+    Raises:
+        RuntimeSetupError: the recipe asks for one process.
+    """
+    if spans_processes(strategy=runtime.strategy, backend=runtime.backend) and runtime.strategy != "tpu":
+        return []
+    needed = "multi_worker" if runtime.backend == "tensorflow" else "data_parallel"
+    if runtime.strategy == "auto":
+        return ["--set", f"runtime.strategy={needed}"]
+    raise RuntimeSetupError(
+        f"--workers divides a run among several processes on this machine, and runtime.strategy is {runtime.strategy}, "
+        f"which is not for that.\nSet runtime.strategy: {needed} (or auto), or leave out --workers."
+    )
 
 
 def _results_table(report: "Mapping[str, EvalReport]") -> Table:

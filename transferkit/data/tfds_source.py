@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import queue
+import sys
 import textwrap
 import threading
 import time
@@ -72,6 +73,7 @@ def is_prepared(spec: TfdsSpec) -> bool:
 def _find_builder(spec: TfdsSpec) -> DatasetBuilder:
     import tensorflow_datasets as tfds
 
+    _leave_devices_to_jax()
     try:
         with _quiet():
             return tfds.builder(spec.name, data_dir=spec.data_dir and os.path.expanduser(spec.data_dir))
@@ -86,6 +88,16 @@ def _find_builder(spec: TfdsSpec) -> DatasetBuilder:
         ) from error
     except Exception as error:  # unknown versions, configs and missing packages come as almost any type
         raise DataError(f"TensorFlow Datasets cannot open {spec.name!r}: {_shorten(error)}") from error
+
+
+def _leave_devices_to_jax() -> None:
+    """Where Keras runs on JAX, TensorFlow only reads files; it would still take most of a GPU's memory for itself."""
+    keras = sys.modules.get("keras")
+    if keras and keras.config.backend() == "jax":
+        import tensorflow as tf
+
+        with contextlib.suppress(RuntimeError):  # it has its devices already, taken by somebody else
+            tf.config.set_visible_devices([], "GPU")
 
 
 def _picture_and_label(builder: DatasetBuilder) -> tuple[str, str]:

@@ -26,8 +26,8 @@ class Draws:
     """
 
     def __init__(self, owners: Iterable[layers.Layer], *, seed: int, stream: str) -> None:
-        self._generators = _generators_of(owners)
-        self._own = [zlib.crc32(f"{seed}/{stream}/{index}".encode()) for index in range(len(self._generators))]
+        self.generators = _generators_of(owners)
+        self._own = [zlib.crc32(f"{seed}/{stream}/{index}".encode()) for index in range(len(self.generators))]
         # TensorFlow traces each replica in a thread of its own, and changes threads in the middle of a step.
         self._here, self._lock, self._inside = threading.local(), threading.Lock(), 0
 
@@ -40,11 +40,12 @@ class Draws:
             replica, part: of the batch, where each draws its own.
         """
         self._here.counter = ops.cast(step, "uint32") * _DRAWS_PER_STEP
-        self._here.shift = ops.cast(replica, "uint32") * _PER_REPLICA + ops.cast(part, "uint32") * _PER_PART
-        self._here.counts = [0] * len(self._generators)
+        per_replica, per_part = ops.cast(_PER_REPLICA, "uint32"), ops.cast(_PER_PART, "uint32")
+        self._here.shift = ops.cast(replica, "uint32") * per_replica + ops.cast(part, "uint32") * per_part
+        self._here.counts = [0] * len(self.generators)
         with self._lock:
             self._inside += 1
-            for index, generator in enumerate(self._generators):
+            for index, generator in enumerate(self.generators):
                 generator.next = partial(self._next, index)
         try:
             yield
@@ -52,7 +53,7 @@ class Draws:
             with self._lock:
                 self._inside -= 1
                 if not self._inside:
-                    for generator in self._generators:
+                    for generator in self.generators:
                         del generator.next
 
     def _next(self, index: int, ordered: bool = True) -> Any:
@@ -68,7 +69,6 @@ def _generators_of(owners: Iterable[layers.Layer]) -> tuple[keras.random.SeedGen
     found: dict[int, keras.random.SeedGenerator] = {}
     for owner in owners:
         for layer in owner._flatten_layers(include_self=True, recursive=True):
-            for value in vars(layer).values():
-                if isinstance(value, keras.random.SeedGenerator):
-                    found.setdefault(id(value), value)
+            # Keras collects these itself, as it does a layer's weights, but shows them nowhere.
+            found |= {id(generator): generator for generator in layer._seed_generators}
     return tuple(found.values())

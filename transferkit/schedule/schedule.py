@@ -20,7 +20,8 @@ class Phase:
         rates: learning rate of each step, before plateau drops and multipliers.
         trainable: paths of the variables that train.
         multipliers: share of the rate by path, for the variables whose share is not 1.
-        decayed: paths of the trainable variables that weight decay shrinks; none if it is 0.
+        decayed: paths of the trainable variables that weight decay shrinks; none if it is 0. What is pulled to its
+            start is not shrunk to 0 besides, as in https://arxiv.org/abs/1802.01483.
         pulled: paths of the trainable variables that L2-SP pulls to their start; none if it is 0, and never the head's.
         cut: the lowest stage with a trainable variable; what lies below is frozen.
         augment: whether the recipe's random augmentation is on.
@@ -85,6 +86,8 @@ def _resolve_phase(
     for part, epochs in _unfold(spec, num_stages=len(stages) - 1):
         trainable = trainable_paths(part.train, stages, part.batch_norm)
         cut = lowest_stage(trainable, stages)
+        pulled = backbone_paths(trainable, stages) if part.l2_sp else frozenset()
+        decayed = decayed_paths(part.decay, trainable, stages) if part.weight_decay else frozenset()
         done = sum(phase.epochs for phase in parts)
         parts.append(
             Phase(
@@ -97,8 +100,8 @@ def _resolve_phase(
                 rates=table[done * steps_per_epoch : (done + epochs) * steps_per_epoch],
                 trainable=trainable,
                 multipliers=_multipliers(part, trainable, stages),
-                decayed=decayed_paths(part.decay, trainable, stages) if part.weight_decay else frozenset(),
-                pulled=backbone_paths(trainable, stages) if part.l2_sp else frozenset(),
+                decayed=decayed - pulled,
+                pulled=pulled,
                 cut=cut,
                 augment=augment and part.augment,
             )

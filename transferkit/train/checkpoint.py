@@ -47,6 +47,10 @@ class Checkpoints:
         self.folder = folder
         self._damaged: set[Path] = set()
 
+    @property
+    def is_empty(self) -> bool:
+        return not self._files()
+
     def write(self, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Add a checkpoint, then remove all but the last two.
 

@@ -11,11 +11,13 @@ import numpy as np
 from transferkit.data.listing import SPLITS
 from transferkit.data.load import Data
 from transferkit.errors import CheckpointError
+from transferkit.model.classifier import Classifier
 from transferkit.recipe.recipe import CheckpointSpec
 from transferkit.train.checkpoint import Checkpoints, Saved
 from transferkit.train.copies import Copy, WeightCopies, as_array
 from transferkit.train.epoch import Epoch
 from transferkit.train.phase_run import PhaseRun
+from transferkit.train.runtime import engine_identity
 from transferkit.train.strategy import Strategy
 from transferkit.train.watch import Watch
 
@@ -63,16 +65,25 @@ class Journal:
     """Writes checkpoints when they are due; only the chief does.
 
     Args:
+        classifier: with the weights of the run's start. A checkpoint holds only those that have moved since.
         copies: knows every weight that the run has moved so far.
     """
 
     def __init__(
-        self, checkpoints: Checkpoints, data: Data, *, spec: CheckpointSpec, strategy: Strategy, copies: WeightCopies
+        self,
+        checkpoints: Checkpoints,
+        classifier: Classifier,
+        data: Data,
+        *,
+        spec: CheckpointSpec,
+        strategy: Strategy,
+        copies: WeightCopies,
     ) -> None:
         self._checkpoints, self._strategy, self._copies = checkpoints, strategy, copies
         self._count, self._unit = spec.span
         self._since, self._last_s = 0, time.monotonic()
-        self._data = _digest(data)
+        self._data, self._start = _digest_of_data(data), _digest_of_weights(classifier)
+        self._engine = {**engine_identity(), "strategy": strategy.name, "replicas": strategy.num_replicas}
 
     def after_step(self, state: RunState, run: PhaseRun) -> None:
         """Write if steps or seconds say so."""
@@ -114,6 +125,8 @@ class Journal:
             "epochs": [asdict(one) for one in state.epochs],
             "watch": [asdict(one) for one in state.watch],
             "data": self._data,
+            "start": self._start,
+            "engine": self._engine,
         }
         arrays |= {f"weights/{path}": one for path, one in self._copies.take().items()}
         for name, best in (("best", state.best), ("best_of_phase", state.best_of_phase)):
@@ -125,11 +138,11 @@ class Journal:
         """The last checkpoint and where the run stood then.
 
         Raises:
-            CheckpointError: the pictures are others now.
+            CheckpointError: the pictures or the weights to begin with are others now.
         """
         saved = self._checkpoints.latest()
-        found = self._strategy.gather(np.array(len(saved.meta["epochs"]) if saved else -1))
-        if len(set(found.tolist())) > 1:
+        place = [len(saved.meta["epochs"]), saved.meta["phase"], saved.meta["position"]] if saved else [-1, 0, 0]
+        if len(np.unique(self._strategy.gather(np.array(place)), axis=0)) > 1:
             raise CheckpointError(
                 f"{self._checkpoints.folder}: the processes see different checkpoints. Put the run folder on a disk "
                 "that all machines share."
@@ -140,6 +153,12 @@ class Journal:
             raise CheckpointError(
                 f"{self._checkpoints.folder}: the pictures, their classes or their splits are not those that the run "
                 "began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
+            )
+        if saved.meta["start"] != self._start:
+            raise CheckpointError(
+                f"{self._checkpoints.folder}: the network does not begin with the weights that the run began with: "
+                "their file, or the version of Keras, is another one. So the run cannot go on.\n"
+                "Put back what was there, add --overwrite to begin anew, or name another --run-dir."
             )
         meta = saved.meta
         state = RunState(
@@ -154,6 +173,12 @@ class Journal:
                 best.epoch, best.weights = state.epochs[meta[name]], arrays_below(saved, name)
         return state, saved
 
+    def engine_changes(self, saved: Saved) -> str:
+        """How versions and devices differ from those of a checkpoint, in words; empty if they do not."""
+        before = saved.meta["engine"]
+        changed = [name for name, now in self._engine.items() if before[name] != now]
+        return "; ".join(f"{name}: {before[name]} before, {self._engine[name]} now" for name in changed)
+
 
 def arrays_below(saved: Saved, name: str) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint whose names begin with `name/`."""
@@ -164,7 +189,7 @@ def restore_run(run: PhaseRun, state: RunState, saved: Saved) -> None:
     """Put a phase where the checkpoint had it; the weights are there already."""
     kept: Mapping[str, Any] = arrays_below(saved, "state")
     own = run.trainer.own_state()
-    if own.keys() != kept.keys():
+    if {name: tuple(one.shape) for name, one in own.items()} != {name: one.shape for name, one in kept.items()}:
         raise CheckpointError(
             "the checkpoint holds another optimizer's state than this version of Keras makes.\n"
             "Go on with the versions that versions.json of the run names, or begin anew with --overwrite."
@@ -175,7 +200,15 @@ def restore_run(run: PhaseRun, state: RunState, saved: Saved) -> None:
     run.position = state.position
 
 
-def _digest(data: Data) -> str:
+def _digest_of_weights(classifier: Classifier) -> str:
+    digest = hashlib.sha256()
+    for path, variable in classifier.weights().items():
+        digest.update(f"{path} {variable.dtype} {variable.shape} ".encode())
+        digest.update(as_array(variable).tobytes())
+    return digest.hexdigest()
+
+
+def _digest_of_data(data: Data) -> str:
     digest = hashlib.sha256(repr(data.class_names).encode())
     for split in SPLITS:
         for row in data.rows[split]:

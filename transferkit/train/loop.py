@@ -1,6 +1,7 @@
 """The loop over phases; the best epoch of the run stays."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from transferkit.data.load import Data
@@ -16,10 +17,11 @@ from transferkit.train.checkpoint import Checkpoints
 from transferkit.train.copies import WeightCopies
 from transferkit.train.epoch import Epoch
 from transferkit.train.features import Features
+from transferkit.train.frozen import frozen_checksums
 from transferkit.train.journal import Journal, RunState, arrays_below, restore_run
 from transferkit.train.phase_run import PhaseRun
 from transferkit.train.strategy import Strategy
-from transferkit.train.watch import Watch, flat_warning, leak_warning, waiting_warning
+from transferkit.train.watch import Watch, flat_warning, frozen_warning, leak_warning, waiting_warning
 
 
 @dataclass
@@ -57,7 +59,7 @@ def train(
         CheckpointError: one cannot be written, or those there belong to other data.
     """
     copies = WeightCopies()
-    journal = Journal(checkpoints, data, spec=recipe.checkpoint, strategy=strategy, copies=copies)
+    journal = Journal(checkpoints, classifier, data, spec=recipe.checkpoint, strategy=strategy, copies=copies)
     features = Features(classifier, data, recipe=recipe, precision=precision, strategy=strategy, progress=progress)
     state, saved = journal.latest() or (RunState(), None)
     if saved:
@@ -65,6 +67,8 @@ def train(
             copies.watch(apply_trainable(classifier, phase.trainable, batch_norm=phase.spec.batch_norm).moving)
         copies.put_back(arrays_below(saved, "weights"))
         progress.say(f"going on after {len(state.epochs)} epochs and {state.position} steps, from {checkpoints.folder}")
+        if changed := journal.engine_changes(saved):
+            progress.say(f"warning: {changed}; the run goes on, but its last bits are not those of an undisturbed one")
     training = Training(state.epochs, state.watch)
     num_epochs = sum(phase.epochs for phase in schedule)
     try:
@@ -89,7 +93,11 @@ def train(
                 )
                 if saved:
                     restore_run(run, state, saved)
-                with progress.task(phase.name, phase.num_steps, "steps") as task:
+                frozen = frozen_checksums(classifier, applied.moving)
+                with (
+                    _written_when_stopped(journal, state, run),
+                    progress.task(phase.name, phase.num_steps, "steps") as task,
+                ):
                     task.advance(len(state.done) * phase.steps_per_epoch + run.position)
                     for row in _epochs(run, state, journal, task):
                         if beaten := [
@@ -102,6 +110,8 @@ def train(
                         for warning in _warnings(run, state, recipe):
                             progress.say(f"warning: {warning}")
                         journal.after_epoch(state, run)
+                if text := frozen_warning(frozen, frozen_checksums(classifier, applied.moving)):
+                    progress.say(f"warning: {text}")
                 journal.write(state, run=None)
             saved = None
             if len(state.done) < phase.epochs:
@@ -121,16 +131,20 @@ def train(
     return training
 
 
+@contextmanager
+def _written_when_stopped(journal: Journal, state: RunState, run: PhaseRun) -> Iterator[None]:
+    """Told to stop, write a checkpoint first. Every place where that is told has a whole state."""
+    try:
+        yield
+    except Preempted:
+        journal.write(state, run)
+        raise
+
+
 def _epochs(run: PhaseRun, state: RunState, journal: Journal, task: Task) -> Iterator[Epoch]:
-    """Train what is left of a phase, an epoch at a time; told to stop, write a checkpoint first."""
+    """Train what is left of a phase, an epoch at a time."""
     while not _is_over(run.phase, state.done, run.recipe.monitor):
-        try:
-            row, watch = run.fit_epoch(
-                len(state.done), state.done, task, after_step=lambda: journal.after_step(state, run)
-            )
-        except Preempted:
-            journal.write(state, run)
-            raise
+        row, watch = run.fit_epoch(len(state.done), state.done, task, after_step=lambda: journal.after_step(state, run))
         state.epochs.append(row)
         state.watch.append(watch)
         yield row

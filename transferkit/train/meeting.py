@@ -135,13 +135,14 @@ def join_chief(cluster: Cluster, hello: Mapping[str, Any], *, timeout_s: float) 
     what = "nothing answers"
     while time.monotonic() < deadline_s:
         try:
-            link = Link(socket.create_connection((host, port), timeout=5.0), 0)
+            link = Link(socket.create_connection((host, port), timeout=_SEND_S), 0)
+            # A port of this machine at which nobody listens may get connected to itself.
+            is_self = link.socket.getsockname() == link.socket.getpeername()
         except OSError as error:
-            what = str(error)
+            what = error.strerror or str(error)
             time.sleep(_RETRY_S)
             continue
-        # A port of this machine that nobody listens at may be connected to itself.
-        if link.socket.getsockname() != link.socket.getpeername():
+        if not is_self:
             link.try_send(process=cluster.index, **hello)
             verdict = _await_verdict(link, timeout_s)
             if "welcome" in verdict:

@@ -44,6 +44,10 @@ def build_optimizer(
     if scale_loss:
         optimizer = optimizers.LossScaleOptimizer(optimizer)
     optimizer.build(list(variables.values()))
+    inner = inner_optimizer(optimizer)
+    if isinstance(inner, optimizers.Nadam) and not any(one is inner._u_product for one in inner.variables):
+        # Keras loses it under loss scaling: it would not be saved, and never change on JAX.
+        inner._track_variable(inner._u_product)
     return optimizer
 
 

@@ -9,16 +9,18 @@ import json
 import logging
 import os
 import selectors
+import signal
 import socket
 import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any, Final, NoReturn
 
 from transferkit import __version__
 from transferkit.errors import PeerError, TransferkitError
+from transferkit.stop import PREEMPTED, Preempted, StopRequest
 from transferkit.train.cluster import Cluster
 from transferkit.train.meeting import Link, gather_all, join_chief
 
@@ -37,8 +39,8 @@ _RESUME: Final = "the last checkpoint is kept: start the same command with --res
 class Peers:
     """All processes of a run, seen from this one; made by `meet_peers`."""
 
-    def __init__(self, cluster: Cluster | None, links: Mapping[int, Link]) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster | None, links: Mapping[int, Link], stop: StopRequest) -> None:
+        self.cluster, self._stop, self._stop_told = cluster, stop, False
         self._links = links
         self._left = threading.Event()
         self._someone_ended = False
@@ -122,7 +124,12 @@ class Peers:
                 time.sleep(0.02)
         first_line = (str(error).splitlines() or [""])[0][:300]
         ended = f"ended with an error ({type(error).__name__}{first_line and ': '}{first_line})"
-        self._leave(ended=f"{self._name(self.cluster.index)} {ended}" if self.cluster else "")
+        code = PeerError.exit_code
+        if isinstance(error, Preempted):
+            ended, code = str(error), PREEMPTED
+        elif isinstance(error, KeyboardInterrupt):
+            ended = "was interrupted"
+        self._leave(ended=f"{self._name(self.cluster.index)} {ended}" if self.cluster else "", code=code)
 
     def _open(self) -> list[Link]:
         return [link for link in self._links.values() if not link.finished]
@@ -148,12 +155,16 @@ class Peers:
                         link.try_send(beat=True)
                 if now_s >= next_beat_s:
                     next_beat_s = now_s + _BEAT_S
+                if self._stop.requested and not (self.is_chief or self._stop_told or self._left.is_set()):
+                    self._stop_told = True
+                    self._links[0].try_send(stop=True)
 
     def _read(self, link: Link) -> None:
         try:
             messages = link.receive()
         except (OSError, ValueError) as error:
-            self._lost(link, f"{self._name(link.process)} died ({error})")
+            reason = getattr(error, "strerror", None) or error
+            self._lost(link, f"{self._name(link.process)} died or cannot be reached ({reason})")
             return
         self._handle(link, messages)
 
@@ -163,34 +174,39 @@ class Peers:
                 link.finished = True
                 link.inbox.put(None)
             elif "ended" in message:
-                self._lost(link, str(message["ended"]), grace_s=_OWN_ERROR_S)
+                code = PREEMPTED if message.get("code") == PREEMPTED else PeerError.exit_code
+                self._lost(link, str(message["ended"]), grace_s=_OWN_ERROR_S, code=code)
+            elif "stop" in message:
+                self._stop.requested = True
             elif "beat" not in message:
                 link.inbox.put(message)
 
-    def _lost(self, link: Link, what: str, *, grace_s: float = 0.0) -> None:
+    def _lost(self, link: Link, what: str, *, grace_s: float = 0.0, code: int = PeerError.exit_code) -> None:
         """A peer is gone before its time: tell the rest and end this process, unless it is leaving anyway."""
         if not self._left.is_set():
             self._someone_ended = True
             for other in self._open() if self.is_chief else ():
                 if other is not link:
-                    other.try_send(ended=what)
+                    other.try_send(ended=what, code=code)
             if not self._left.wait(grace_s):
-                self._end_process(f"transferkit: {what}, so every process of the run ends; {_RESUME}.")
+                self._end_process(f"transferkit: {what}, so every process of the run ends; {_RESUME}.", code)
         link.finished = True
         link.inbox.put(None)
 
-    def _end_process(self, sentence: str) -> NoReturn:
+    def _end_process(self, sentence: str, code: int) -> NoReturn:
         # Flushing waits for whoever is in the middle of printing; that must not keep the process alive.
         flusher = threading.Thread(target=_flush, daemon=True)
         flusher.start()
         flusher.join(1.0)
         with suppress(OSError):
             os.write(self._stderr, f"\n{sentence}\n".encode())
-        os._exit(PeerError.exit_code)
+        os._exit(code)
 
 
 @contextmanager
-def meet_peers(cluster: Cluster | None, *, recipe_digest: str, timeout_s: float = 60.0) -> Iterator[Peers]:
+def meet_peers(
+    cluster: Cluster | None, *, recipe_digest: str, timeout_s: float = 60.0, stop: StopRequest | None = None
+) -> Iterator[Peers]:
     """All processes of the run, once all are there with the same version and recipe; watched until the block ends.
 
     If one dies or falls silent inside the block, every process prints which and ends with code 75. A process that
@@ -199,6 +215,8 @@ def meet_peers(cluster: Cluster | None, *, recipe_digest: str, timeout_s: float 
     Args:
         cluster: None for a process that is alone: everything then works and waits for nobody.
         recipe_digest: of everything that must be the same in all processes.
+        stop: a request to any process becomes one to the chief, which alone may end the run half way: a process that
+            stopped at a step of its own would leave the others waiting for it. Ctrl-C is likewise left to the chief.
 
     Raises:
         PeerError: somebody is missing after `timeout_s`; the message, in every process that is there, says who.
@@ -209,9 +227,10 @@ def meet_peers(cluster: Cluster | None, *, recipe_digest: str, timeout_s: float 
         hello = {"version": __version__, "recipe": recipe_digest, "processes": cluster.num_processes}
         links = (gather_all if cluster.is_chief else join_chief)(cluster, hello, timeout_s=timeout_s)
         _log.info("all %d processes are there", cluster.num_processes)
-    peers = Peers(cluster, links)
+    peers = Peers(cluster, links, stop or StopRequest())
     try:
-        yield peers
+        with nullcontext() if peers.is_chief else _ignore_interrupts():
+            yield peers
     except SystemExit as leave:
         peers.close() if not leave.code else peers._leave_with(leave)
         raise
@@ -219,6 +238,19 @@ def meet_peers(cluster: Cluster | None, *, recipe_digest: str, timeout_s: float 
         peers._leave_with(error)
         raise
     peers.close()
+
+
+@contextmanager
+def _ignore_interrupts() -> Iterator[None]:
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not the main thread, where Python lets no signal through anyway
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _flush() -> None:

@@ -62,7 +62,7 @@ class PhaseRun:
         self.applied, self._classifier, self._data, self._features = applied, classifier, data, features
         progress.say(_announce(phase, applied.trained.values()))
         features.forget_above(phase.cut)
-        wanted = _cuts_in_reach(phase, later)
+        wanted = cuts_in_reach(phase, later)
         # Validation never sees augmentation, so the frozen part runs once for it in any case.
         features.prepare([one.cut for one in wanted], "validation")
         features.prepare([one.cut for one in wanted if not one.augment], "train")
@@ -133,7 +133,8 @@ class PhaseRun:
             self.steps.run(images, their_labels, num_rows=num_rows, step=step, rate=phase.rates[step] * factor)
             self.position += 1
             # Reading the sums waits until the device is done, so it is done a few times a second only.
-            if time.monotonic() - read_s >= _READ_EVERY_S:
+            # Only the chief looks: a process that stopped at a step of its own would leave the others waiting.
+            if self.strategy.process == 0 and time.monotonic() - read_s >= _READ_EVERY_S:
                 note, read_s = self._note(first_step, factor), time.monotonic()
             if after_step:
                 after_step()
@@ -146,7 +147,7 @@ class PhaseRun:
             epoch=row.epoch,
             phase=phase.name,
             seconds=time.monotonic() - start_s,
-            images_per_s=(len(rows) - first * batch_size) / trained_s,
+            images_per_s=max(0, len(rows) - first * batch_size) / trained_s,
             wait_fraction=batches.waited_s / trained_s,
             memory_mb=memory_mb(),
             gradient_norms=self._by_name(np.sqrt(sums[STEPS + 1 :] / max(1.0, sums[STEPS]))),
@@ -245,7 +246,7 @@ class _Timed:
             yield batch
 
 
-def _cuts_in_reach(phase: Phase, later: Sequence[Phase]) -> list[Phase]:
+def cuts_in_reach(phase: Phase, later: Sequence[Phase]) -> list[Phase]:
     """This phase and those after it whose features are those of now, since nothing below their cuts trains before."""
     found, lowest = [phase] if phase.cut else [], phase.cut
     for one in later:

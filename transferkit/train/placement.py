@@ -20,17 +20,18 @@ def open_strategy(spec: RuntimeSpec, cluster: Cluster | None = None) -> Strategy
     Raises:
         RuntimeSetupError: the devices that the recipe asks for are not there.
     """
+    strategy = None
+    if spec.backend == "jax":  # before devices are listed: a process joins the others first of all
+        from transferkit.train.jax_strategy import JaxStrategy
+
+        strategy = JaxStrategy(spec.strategy, cluster)
     devices = list_devices()
     if spec.strategy == "tpu" and devices[0].kind != "TPU":
         raise RuntimeSetupError(
             f"runtime.strategy is tpu, but JAX finds {len(devices)} x {devices[0].kind} on this machine.\n"
             'Install JAX for TPUs (pip install "jax[tpu]"), or set runtime.strategy: auto.'
         )
-    if spec.backend == "jax":
-        from transferkit.train.jax_strategy import JaxStrategy
-
-        return JaxStrategy(spec.strategy, cluster)
-    return _tensorflow(spec, cluster, on_gpu=devices[0].kind == "GPU")
+    return strategy or _tensorflow(spec, cluster, on_gpu=devices[0].kind == "GPU")
 
 
 def local_strategy() -> Strategy:
@@ -49,11 +50,23 @@ def _tensorflow(spec: RuntimeSpec, cluster: Cluster | None, *, on_gpu: bool) -> 
 
     from transferkit.train.tensorflow_strategy import TensorflowStrategy
 
-    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if spec.strategy == "multi_worker":
+    if spec.strategy == "multi_worker" and cluster.num_processes > 1:
         os.environ["TF_CONFIG"] = tf_config_of(cluster)  # where TensorFlow looks for it
+        # Before anything else: listing logical devices would start them without their connections to other machines.
         return TensorflowStrategy("multi_worker", tf.distribute.MultiWorkerMirroredStrategy())
-    if spec.strategy == "mirrored" or (spec.strategy == "auto" and on_gpu and len(devices) > 1):
-        return TensorflowStrategy("mirrored", tf.distribute.MirroredStrategy([one.name for one in devices]))
+    devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    asked = spec.strategy in ("mirrored", "multi_worker")
+    if len(devices) > 1 and (asked or (spec.strategy == "auto" and on_gpu)):
+        if spec.xla == "on":
+            raise RuntimeSetupError(
+                f"runtime.xla is on, and this machine has {len(devices)} devices: a step compiled with XLA cannot hold "
+                "the sums over replicas.\nSet runtime.xla: auto to use all of them, or runtime.strategy: single to use "
+                "one."
+            )
+        return TensorflowStrategy(
+            "multi_worker" if spec.strategy == "multi_worker" else "mirrored",
+            tf.distribute.MirroredStrategy([one.name for one in devices]),
+        )
     xla = spec.xla == "on" or (spec.xla == "auto" and on_gpu)
-    return TensorflowStrategy("single", tf.distribute.get_strategy(), xla=xla)
+    # One device needs nothing more, whatever the strategy is called.
+    return TensorflowStrategy(spec.strategy if asked else "single", tf.distribute.get_strategy(), xla=xla)

@@ -2,11 +2,16 @@
 
 Stock Keras is silently wrong there on clipping, uneven batches, batch-norm statistics, float16 overflow and random
 draws. Here each replica's objective is divided by the rows of the whole batch, gradients are summed over the replicas
-once, and everything after that (clipping, overflow, update) sees the sum, alike on every replica.
+once, and everything after that (clipping, overflow, update) sees the sum, alike on every replica. So weights are those
+of a single device, to rounding.
+
+Not so with dropout and augmentation: each replica draws its own numbers, and MixUp mixes the rows of one replica.
+Such a run is the same again on the same number of replicas, and only much like one on another number.
 """
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -58,7 +63,7 @@ class TensorflowStrategy:
                 values = compute(values)
                 if index in kept:
                     outputs.append(values)
-            return [np.concatenate([one.numpy() for one in self._local(output)]) for output in outputs]
+            return [np.concatenate([one.numpy() for one in self.local_values(output)]) for output in outputs]
 
         return forward
 
@@ -75,13 +80,18 @@ class TensorflowStrategy:
         if self.num_processes == 1:
             return array[None]
 
-        @tf.function
-        def gather() -> Any:
-            return self.distribution.run(
-                lambda: tf.distribute.get_replica_context().all_gather(tf.constant(array)[None], axis=0)
-            )
+        # There is no collective for truth values.
+        own = tf.constant(array.astype(np.int64) if array.dtype == bool else array)[None]
+        all_rows = self._gather(self.per_replica([own] * self.num_local))
+        return self.local_values(all_rows)[0].numpy()[:: self.num_local].astype(array.dtype)
 
-        return self._local(gather())[0].numpy()
+    @cached_property
+    def _gather(self) -> Any:
+        def gather(own: Any) -> Any:
+            # The identity is made on the replica's device, by which TensorFlow finds the others.
+            return tf.distribute.get_replica_context().all_gather(tf.identity(own), axis=0)
+
+        return tf.function(lambda own: self.distribution.run(gather, args=(own,)), reduce_retracing=True)
 
     def is_out_of_memory(self, error: Exception) -> bool:
         return isinstance(error, tf.errors.ResourceExhaustedError)
@@ -99,7 +109,7 @@ class TensorflowStrategy:
             lambda context: values[context.replica_id_in_sync_group - self.own_replicas.start]
         )
 
-    def _local(self, value: Any) -> Sequence[Any]:
+    def local_values(self, value: Any) -> Sequence[Any]:
         return self.distribution.experimental_local_results(value)
 
 
@@ -112,8 +122,7 @@ class TensorflowSteps:
             _synchronize_batch_norm(trainer.network)
         self._trained = list(trainer.trained.values())
         self._rate = inner_optimizer(trainer.optimizer)._learning_rate
-        step = self._step if strategy.num_replicas == 1 else self._distributed_step
-        self._compiled = tf.function(step, reduce_retracing=True)
+        self._compiled: Any = None
         # Augmentation stays outside: XLA cannot compile all of it.
         self._part = tf.function(self._gradients, jit_compile=True) if strategy.xla else self._gradients
 
@@ -122,19 +131,22 @@ class TensorflowSteps:
 
     def run(self, inputs: np.ndarray, labels: np.ndarray, *, num_rows: int, step: int, rate: float) -> None:
         strategy = self.strategy
-        # As tensors, so that one trace serves every step and the last, smaller batch.
+        # As tensors, so that one trace serves every step.
         numbers = tf.constant(num_rows, tf.float32), tf.constant(step, tf.int64), tf.constant(rate, tf.float32)
         if strategy.num_replicas == 1:
-            self._compiled(tf.constant(inputs), tf.constant(labels), *numbers)
-            return
-        shares = [strategy.shares(num_rows)[replica] for replica in strategy.own_replicas]
-        first = shares[0].start
-        rows = [slice(one.start - first, one.stop - first) for one in shares]
-        self._compiled(
-            strategy.per_replica([tf.constant(inputs[one]) for one in rows]),
-            strategy.per_replica([tf.constant(labels[one]) for one in rows]),
-            *numbers,
-        )
+            batch = tf.constant(inputs), tf.constant(labels)
+        else:
+            shares = [strategy.shares(num_rows)[replica] for replica in strategy.own_replicas]
+            first = shares[0].start
+            rows = [slice(one.start - first, one.stop - first) for one in shares]
+            batch = tuple(strategy.per_replica([tf.constant(array[one]) for one in rows]) for array in (inputs, labels))
+        if self._compiled is None:
+            # One trace for batches of every size. A trace for each size would take longer, and traces that widen from
+            # size to size differ in rounding by the order of sizes, which a resumed run does not share.
+            signature = [*map(self._of_any_length, batch), *map(tf.type_spec_from_value, numbers)]
+            step_of_all = self._step if strategy.num_replicas == 1 else self._distributed_step
+            self._compiled = tf.function(step_of_all, input_signature=signature)
+        self._compiled(*batch, *numbers)
 
     def read_sums(self) -> np.ndarray:
         return as_array(self.trainer.sums)
@@ -144,6 +156,13 @@ class TensorflowSteps:
 
     def load(self) -> None:
         """Nothing to do, likewise."""
+
+    def _of_any_length(self, batch: Any) -> Any:
+        """The type of a batch, or of its replicas' parts, with any number of rows."""
+        spec = tf.type_spec_from_value(batch)
+        if isinstance(spec, tf.TensorSpec):
+            return tf.TensorSpec([None, *spec.shape[1:]], spec.dtype)
+        return type(spec)(*map(self._of_any_length, self.strategy.local_values(batch)))
 
     def _distributed_step(self, *arguments: Any) -> None:
         self.strategy.distribution.run(self._step, args=arguments)

@@ -115,6 +115,9 @@ class PhaseTrainer:
         return ops.stack([rows, sums[1] * rows, sums[2] * rows, finite, one, *norms])
 
     def own_state(self) -> dict[str, Any]:
-        """What a step changes besides the weights, by a name that is the same in every process."""
-        named = {f"{index}/{one.name}": one for index, one in enumerate(self.optimizer.variables)}
-        return {**named, "sums": self.sums}
+        """What a step changes besides the weights, by a name that is the same in every process.
+
+        Keras' names are not: some are numbered by what was built before.
+        """
+        numbered = {f"optimizer/{index}": one for index, one in enumerate(self.optimizer.variables)}
+        return {**numbered, "sums": self.sums}

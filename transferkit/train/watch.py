@@ -10,6 +10,7 @@ from transferkit.train.epoch import Epoch
 
 _WAITS_MUCH, _LONG_S = 0.3, 2.0
 _FLAT_EPOCHS, _FLAT_FRACTION = 3, 0.01
+_MAX_SHOWN = 5
 # In standard errors of an accuracy, and at least.
 _LEAK_ERRORS, _LEAK_MARGIN = 4.0, 0.1
 
@@ -48,6 +49,22 @@ def update_norms(
         moved[stage] = moved.get(stage, 0.0) + float(((new - old) ** 2).sum())
         length[stage] = length.get(stage, 0.0) + float((old**2).sum())
     return {stage: math.sqrt(moved[stage] / length[stage]) if length[stage] else math.inf for stage in moved}
+
+
+def frozen_warning(before: Mapping[str, int], after: Mapping[str, int]) -> str | None:
+    """Something frozen is not what it was.
+
+    Args:
+        before, after: checksums by path, at a phase's start and at its end.
+    """
+    changed = [path for path, checksum in before.items() if after[path] != checksum]
+    if not changed:
+        return None
+    return (
+        f"{len(changed)} frozen variables have changed in this phase: {', '.join(changed[:_MAX_SHOWN])}"
+        f"{' …' if len(changed) > _MAX_SHOWN else ''}; this is a fault of the program, and the stored features no "
+        "longer belong to the network. Please report it, with the recipe"
+    )
 
 
 def waiting_warning(watch: Watch, *, computes_features: bool) -> str | None:
