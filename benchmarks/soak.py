@@ -38,12 +38,12 @@ class Run:
     """One run folder and its cache, and the command that begins or goes on."""
 
     def __init__(self, root: Path, recipe: str, changes: Sequence[str]) -> None:
-        self.folder, self._output = root / "run", root / "output.txt"
+        self.folder, self._cache, self._output = root / "run", root / "cache", root / "output.txt"
         self._command = [sys.executable, "-m", "transferkit", "finetune", recipe, "--run-dir", str(self.folder)]
         for change in changes:
             self._command += ["--set", change]
         root.mkdir()
-        self._environment = {**os.environ, "TRANSFERKIT_HOME": str(root / "cache"), "PYTHONUNBUFFERED": "1"}
+        self._environment = {**os.environ, "TRANSFERKIT_HOME": str(self._cache), "PYTHONUNBUFFERED": "1"}
 
     @property
     def is_done(self) -> bool:
@@ -67,7 +67,7 @@ class Run:
     def where(self) -> str:
         """Where the run was killed, as far as its last line and its folder tell."""
         lines = self._output.read_text().splitlines()
-        said = lines[-1] if lines else "starting"
+        said = lines[-1].replace(f" in {self._cache}", "") if lines else "starting"
         if _written_s(self.folder / "results.json") > self._start_s:
             said = "after its results"
         elif _written_s(self.folder / "model.keras") > self._start_s:

@@ -21,6 +21,7 @@ HOUSE = (
     ("train",),
     ("evaluate",),
     ("bundle", "report"),
+    ("planning",),
     ("plan",),
     ("finetuner",),
     ("cli",),

@@ -172,7 +172,7 @@ def test_half_precision_halves_the_disk(make_tuner):
 
 @pytest.fixture
 def told():
-    """Progress that keeps what features a run computes: texts by split, as `train.features` says them."""
+    """Progress that keeps of how many pictures a run computes features, pass by pass."""
     from transferkit.progress import Quiet
 
     class Keeps(Quiet):

@@ -151,9 +151,7 @@ class FineTuner:
                 raise KeyboardInterrupt  # so that the other processes hear of it
             return result
 
-    def _run(
-        self, run_dir: Path, peers: "Peers", *, overwrite: bool, resume: bool, progress: Progress
-    ) -> RunResult:
+    def _run(self, run_dir: Path, peers: "Peers", *, overwrite: bool, resume: bool, progress: Progress) -> RunResult:
         """The run itself, in each of its processes alike; all but the chief write into a scratch folder."""
         from transferkit.bundle import run_folder
         from transferkit.bundle.versions import collect_versions

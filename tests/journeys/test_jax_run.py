@@ -42,9 +42,7 @@ def weights_in(run_dir: Path, scratch: Path) -> dict[str, np.ndarray]:
         path = file.extract("model.weights.h5", scratch)
     found: dict[str, np.ndarray] = {}
     with h5py.File(path) as weights:
-        weights.visititems(
-            lambda name, one: found.update({name: one[...]}) if isinstance(one, h5py.Dataset) else None
-        )
+        weights.visititems(lambda name, one: found.update({name: one[...]}) if isinstance(one, h5py.Dataset) else None)
     return found
 
 

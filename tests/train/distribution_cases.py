@@ -198,8 +198,7 @@ class Comparison:
             "weights": apart(one, two, among="weights/"),
             "statistics": apart(one, two, among="/moving_"),
             "state": apart(one, two, among="state/"),
-            "averages": apart(one, two, among="average"),
-            "num_averages": sum("average" in name for name in one),
+            "averaged_loss": [history[-1].ema_val_loss for history in (rows, more_rows)],
             "history": largest(np.subtract(*numbers)),
             "replicas": replicas_apart(both.classifier.weights().values(), self.replicated),
         }
@@ -303,7 +302,7 @@ class Comparison:
         return {"apart": largest(here - there), "sum": float(here.sum())}
 
     def cases(self) -> dict[str, Any]:
-        sgd, loss = {"optimizer": "sgd"}, {"name": "cross_entropy", "label_smoothing": 0.1}
+        sgd, loss = {"optimizer": "sgd"}, {"cross_entropy": {"label_smoothing": 0.1}}
         warm_up = {"name": "warm-up", "train": "head", "epochs": 2}
         last_stage = {**sgd, "name": "fine-tune", "train": {"last_stages": 1}, "epochs": 2}
         odd = {"source": "sample", "image_size": SIZE_PX, "batch_size": 7}

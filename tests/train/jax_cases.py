@@ -1,4 +1,4 @@
-"""Trains the toy network on JAX, and prints as JSON what came out; run by test_jax_distribution.py and test_jax_resume.py.
+"""Trains the toy network on JAX, and prints as JSON what came out; run by test_jax_distribution.py.
 
 In a process of its own, since neither the backend nor the number of devices can change in a running one:
 
@@ -80,7 +80,7 @@ class Run:
     """A toy classifier, and what training it left behind.
 
     Args:
-        loss_scale: the float16 loss scale to begin with.
+        stop_after: this many checkpoints, 0 for never.
     """
 
     def __init__(
@@ -141,7 +141,8 @@ class Run:
 
 
 def apart(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> float:
-    assert one.keys() == other.keys() and one
+    assert one.keys() == other.keys()
+    assert one
     return max(float(np.abs(one[name].astype(float) - other[name]).max(initial=0)) for name in one)
 
 
@@ -175,19 +176,20 @@ def accumulated() -> dict[str, Any]:
 
 def float16() -> dict[str, Any]:
     """A loss scale that is too large for the wrongly classified rows of a batch."""
-    optimizers = keras.optimizers
-    usual = optimizers.LossScaleOptimizer
-    optimizers.LossScaleOptimizer = lambda optimizer: usual(optimizer, initial_scale=2.0**22)
-    from transferkit.train import optimizer as module
+    usual = keras.optimizers.LossScaleOptimizer
 
-    module.optimizers.LossScaleOptimizer = optimizers.LossScaleOptimizer
+    class Larger(usual):
+        def __init__(self, inner: Any) -> None:
+            super().__init__(inner, initial_scale=2.0**22)
+
+    keras.optimizers.LossScaleOptimizer = Larger
     try:
         one, two = (Run(each, {"learning_rate": 1e-3}, precision="mixed_float16") for each in (SINGLE, BOTH))
     finally:
-        optimizers.LossScaleOptimizer = usual
-    (scale,) = (one for name, one in two.state.items() if "dynamic_scale" in name)
+        keras.optimizers.LossScaleOptimizer = usual
+    scale = max(float(one) for one in two.named("state/").values() if one.ndim == 0)
     finite = all(np.isfinite(array).all() for array in two.state.values())
-    return {**compare_runs(one, two), "scale": float(scale), "is_finite": finite}
+    return {**compare_runs(one, two), "scale": scale, "is_finite": finite}
 
 
 def feature_store() -> dict[str, Any]:
@@ -205,13 +207,12 @@ def feature_store() -> dict[str, Any]:
     return digests
 
 
-def saved_model(folder: Path) -> dict[str, Any]:
+def save_model(folder: Path) -> None:
     """A model file and what it predicts here."""
     model = probability_model(Run(BOTH, {"epochs": 1}).classifier.network)
     images = make_data(40).images[:16].astype("float32")
     model.save(folder / "model.keras")
     np.savez(folder / "predicted.npz", images=images, probabilities=np.asarray(model.predict(images, verbose=0)))
-    return {}
 
 
 CASES = {
@@ -235,23 +236,18 @@ CASES = {
 
 
 def compare_devices(folder: Path) -> None:
-    import time
-    start = time.process_time()
-    results: dict[str, Any] = {}
-    for name, case in CASES.items():
-        if len(sys.argv) > 3 and name not in sys.argv[3:]: continue
-        results[name] = case()
-        print(name, time.process_time() - start, results[name], file=sys.stderr, flush=True)
+    results: dict[str, Any] = {name: case() for name, case in CASES.items()}
+    results["process"] = run_shared(folder / "alone.npz", SINGLE)
     results |= {"has_tensorflow": "tensorflow" in sys.modules, "devices": BOTH.num_replicas}
-    saved_model(folder)
+    save_model(folder)
     print(json.dumps(results))
 
 
-def run_shared(file: Path, strategy: Any) -> None:
-    run = Run(strategy, {"batch_norm": "train", "epochs": 2}, num_train=37, model=DROPOUT, augment=RANDOM)
+def run_shared(file: Path, strategy: Any) -> dict[str, Any]:
+    run = Run(strategy, {"batch_norm": "train", "epochs": 2}, num_train=37, model=DROPOUT, augment=RANDOM[:1])
     weights = {path: one.numpy() for path, one in run.classifier.weights().items()}
     np.savez(file, **{path.replace("/", "|"): one for path, one in weights.items()})
-    print(json.dumps({"processes": strategy.num_processes, "history": [row.val_loss for row in run.epochs]}))
+    return {"processes": strategy.num_processes, "history": [row.val_loss for row in run.epochs]}
 
 
 def resume(folder: Path) -> None:
@@ -270,7 +266,8 @@ if __name__ == "__main__":
     command, target = sys.argv[1], Path(sys.argv[2])
     runtime = RuntimeSpec(backend="jax", strategy="data_parallel")
     if command == "process":
-        run_shared(target, open_strategy(runtime, find_cluster(os.environ, strategy="data_parallel", backend="jax")))
+        cluster = find_cluster(os.environ, strategy="data_parallel", backend="jax")
+        print(json.dumps(run_shared(target, open_strategy(runtime, cluster))))
     else:
         BOTH, SINGLE = open_strategy(runtime), open_strategy(RuntimeSpec(backend="jax", strategy="single"))
         (compare_devices if command == "devices" else resume)(target)

@@ -40,7 +40,9 @@ def part_of(data, split, count):
 
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 @pytest.mark.parametrize("state", ["cold", "warm", "rows lost", "part stored by another run"])
-def test_training_ends_with_the_same_bits_as_without_a_store(make_toy, make_data, own_home, cut_off_stores, state, precision):
+def test_training_ends_with_the_same_bits_as_without_a_store(
+    make_toy, make_data, own_home, cut_off_stores, state, precision
+):
     data, cache = make_data(train=40), {"precision": precision}
     expected = trained(make_toy(*PHASES, data=data, cache={**cache, "features": "none"}))
     assert not own_home.exists()

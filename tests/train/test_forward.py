@@ -73,9 +73,7 @@ def test_every_batch_has_the_same_shape(toy):
 def test_one_pass_gives_what_enters_several_stages(toy):
     stages, rows = toy.classifier.stage_networks(3), np.arange(5)
 
-    together = compute_outputs(
-        toy.strategy.forward(stages, keep=[0, 2]), toy.data.images, rows, strategy=toy.strategy
-    )
+    together = compute_outputs(toy.strategy.forward(stages, keep=[0, 2]), toy.data.images, rows, strategy=toy.strategy)
 
     for cut, found in zip((1, 3), together, strict=True):
         alone = toy.strategy.forward(stages[:cut])

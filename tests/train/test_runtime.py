@@ -85,7 +85,9 @@ def test_auto_precision_is_float16_only_where_every_gpu_is_fast_at_it(monkeypatc
     import tensorflow as tf
 
     details = [{"compute_capability": one} if one else {} for one in capabilities]
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [SimpleNamespace(name=index) for index in range(len(details))])
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind: [SimpleNamespace(name=index) for index in range(len(details))]
+    )
     monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda gpu: details[gpu.name])
 
     assert resolve_precision("auto") == precision

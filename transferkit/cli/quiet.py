@@ -21,6 +21,9 @@ def start_engine(runtime: RuntimeSpec) -> None:
         try:
             if runtime.backend == "jax":
                 import keras  # noqa: F401
+
+                # Keras imports it to write a model file, and its lines would stand in the middle of the run.
+                import tensorflow  # noqa: F401
             else:
                 _start_tensorflow(runtime)
         except Exception:

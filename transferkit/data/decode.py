@@ -297,5 +297,4 @@ def _grey_range(image: Image.Image, strips: list[tuple[int, int, int, int]]) -> 
         finite = np.isfinite(values)
         low = min(low, values.min(where=finite, initial=math.inf))
         high = max(high, values.max(where=finite, initial=-math.inf))
-    is_unit_range = image.mode == "F" and low >= 0 and high <= 1  # also where no value is finite
-    return (0, 1) if is_unit_range else (low, high)
+    return (0, 1) if image.mode == "F" and low >= 0 and high <= 1 else (low, high)  # also where no value is finite

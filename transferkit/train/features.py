@@ -14,6 +14,7 @@ from transferkit.backbones.stages import weight_path
 from transferkit.data.decode import DECODE_VERSION
 from transferkit.data.listing import Split
 from transferkit.data.load import Data
+from transferkit.errors import CacheError
 from transferkit.model.augment import augment_batch
 from transferkit.model.classifier import Classifier
 from transferkit.model.draws import Draws
@@ -117,6 +118,11 @@ class Features:
 
             what = f"train, view {view + 1}"
             self._store({cut: store}, digests, compute, what=what, key=("train", view), whole_batches=True)
+            if key not in self._rows:
+                raise CacheError(
+                    f"the stored views of the pictures have no room in {self._root}.\n"
+                    "Raise cache.max_gb, name a larger disk with cache.folder, or leave out views."
+                )
         return self._rows[key]
 
     def _store(

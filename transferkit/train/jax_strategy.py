@@ -1,10 +1,11 @@
 """JAX on one device, on all devices of a machine, or on several machines; the way to TPUs.
 
 State lies whole on every device and a batch is divided by its rows. A step is one program over all devices, written as
-for one: sums over the batch (loss, batch statistics, gradients) are over all of it wherever its rows lie, and a draw for
-the whole batch is the same on any number of devices.
+for one: sums over the batch (loss, batch statistics, gradients) are over all of it wherever its rows lie, and a draw
+for the whole batch is the same on any number of devices.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -162,7 +163,9 @@ class JaxSteps:
 
     def _step(self, state: Groups, fixed: Sequence[Any], inputs: Any, labels: Any, step: Any, rate: Any) -> Groups:
         trainer = self.trainer
-        with trainer.draws.at(step):
+        with trainer.draws.at(step), warnings.catch_warnings():
+            # Keras' MixUp asks for 64 bits where JAX gives 32, which do.
+            warnings.filterwarnings("ignore", "Explicitly requested dtype")
             inputs, labels = trainer.mixed(inputs, labels)
         statistics, gradients, sums = self._gradients(state, fixed, inputs, labels, step)
         with self._scope(state, fixed):

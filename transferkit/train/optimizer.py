@@ -80,8 +80,9 @@ def _with_shares(
     """`base` with a share of the rate for each variable, and decoupled weight decay at the same share.
 
     Scaling gradients instead would change nothing under Adam. Keras' own decay reads the optimizer's rate, not the
-    share, so that early stages would decay too fast. Keras' MultiOptimizer would give groups of variables optimizers
-    of their own, but clips each group by itself and has no loss scaling, moving average or decay over all of them.
+    share, so that early stages would decay too fast. Keras' MultiOptimizer, with one optimizer for each
+    share, keeps averages and goes with loss scaling, but clips the gradients of each share by themselves: gradients 3
+    and 4 under a global norm of 1 become 1 and 1, not 0.6 and 0.8.
 
     Source:
         Loshchilov and Hutter 2017, algorithm 2, for the decay. https://arxiv.org/abs/1711.05101

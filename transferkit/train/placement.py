@@ -1,6 +1,10 @@
 """From what a recipe says of the runtime to a strategy."""
 
 import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from transferkit.errors import RuntimeSetupError
 from transferkit.recipe.recipe import RuntimeSpec
@@ -24,7 +28,8 @@ def open_strategy(spec: RuntimeSpec, cluster: Cluster | None = None) -> Strategy
     if spec.backend == "jax":  # before devices are listed: a process joins the others first of all
         from transferkit.train.jax_strategy import JaxStrategy
 
-        strategy = JaxStrategy(spec.strategy, cluster)
+        with _keeping_sigterm():
+            strategy = JaxStrategy(spec.strategy, cluster)
     devices = list_devices()
     if spec.strategy == "tpu" and devices[0].kind != "TPU":
         raise RuntimeSetupError(
@@ -53,7 +58,8 @@ def _tensorflow(spec: RuntimeSpec, cluster: Cluster | None, *, on_gpu: bool) -> 
     if spec.strategy == "multi_worker" and cluster.num_processes > 1:
         os.environ["TF_CONFIG"] = tf_config_of(cluster)  # where TensorFlow looks for it
         # Before anything else: listing logical devices would start them without their connections to other machines.
-        return TensorflowStrategy("multi_worker", tf.distribute.MultiWorkerMirroredStrategy())
+        with _keeping_sigterm():
+            return TensorflowStrategy("multi_worker", tf.distribute.MultiWorkerMirroredStrategy())
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     asked = spec.strategy in ("mirrored", "multi_worker")
     if len(devices) > 1 and (asked or (spec.strategy == "auto" and on_gpu)):
@@ -70,3 +76,14 @@ def _tensorflow(spec: RuntimeSpec, cluster: Cluster | None, *, on_gpu: bool) -> 
     xla = spec.xla == "on" or (spec.xla == "auto" and on_gpu)
     # One device needs nothing more, whatever the strategy is called.
     return TensorflowStrategy(spec.strategy if asked else "single", tf.distribute.get_strategy(), xla=xla)
+
+
+@contextmanager
+def _keeping_sigterm() -> Iterator[None]:
+    """As processes join, the engines' C++ sides put a handler in the place of ours, and SIGTERM would do nothing."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if handler is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, handler)
