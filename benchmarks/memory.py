@@ -21,7 +21,6 @@ CASES = {
     "everything, plain Keras": ({"train": "all"}, {}),
     "everything": ({"train": "all"}, {}),
     "everything, in 4 parts": ({"train": "all"}, PARTS),
-    "everything, recompute": ({"train": "all"}, {"runtime": {"recompute": True}}),
 }
 
 

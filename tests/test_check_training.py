@@ -80,6 +80,14 @@ def test_xla_is_refused_where_a_step_holds_sums_over_replicas(strategy):
     assert checked(runtime={"backend": "jax", "strategy": "data_parallel", "xla": "on"})
 
 
+def test_recomputing_needs_jax():
+    assert told(runtime={"recompute": True}) == [
+        "runtime.recompute: true needs backend: jax, since Keras' recomputation fails inside TensorFlow's compiled "
+        "steps; to save memory here, raise gradient_accumulation_steps"
+    ]
+    assert checked(runtime={"backend": "jax", "recompute": True})
+
+
 def test_xla_cannot_be_off_on_jax():
     assert told(runtime={"backend": "jax", "xla": "off"}) == [
         "runtime.xla: 'off' cannot go with backend: jax, which compiles everything with XLA; use auto"

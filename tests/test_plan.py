@@ -226,8 +226,7 @@ def test_plan_tells_what_else_moves_weights(make_tuner):
     ("runtime", "devices", "environ", "line"),
     [
         ({}, 1 * ["CPU"], {}, "1 CPU, float32"),
-        ({"gradient_accumulation_steps": 2, "recompute": True}, 1 * ["CPU"], {},
-         "1 CPU, float32, each batch in 2 parts, activations computed twice"),
+        ({"gradient_accumulation_steps": 2}, 1 * ["CPU"], {}, "1 CPU, float32, each batch in 2 parts"),
         ({}, 4 * ["GPU"], {}, "4 GPUs (mirrored), 1.25 of 5 pictures each, float32"),
         ({"strategy": "single"}, 4 * ["GPU"], {}, "1 GPU, float32"),
         ({"strategy": "multi_worker"}, 2 * ["GPU"], {},

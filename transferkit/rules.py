@@ -93,6 +93,15 @@ def steps_can_be_compiled_so(recipe: Recipe) -> Iterator[Problem]:
         yield Problem("runtime.xla", "off", "cannot go with backend: jax, which compiles everything with XLA; use auto")
 
 
+def activations_can_be_recomputed(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.runtime.recompute and recipe.runtime.backend == "tensorflow":
+        rule = (
+            "needs backend: jax, since Keras' recomputation fails inside TensorFlow's compiled steps; to save memory "
+            "here, raise gradient_accumulation_steps"
+        )
+        yield Problem("runtime.recompute", True, rule)
+
+
 def parts_of_a_batch_have_pictures(recipe: Recipe) -> Iterator[Problem]:
     parts, batch_size = recipe.runtime.gradient_accumulation_steps, recipe.data.batch_size
     if parts > batch_size:
@@ -173,6 +182,7 @@ RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
     (backend_is_installed, ("runtime.backend",)),
     (strategy_fits_the_backend, ("runtime.backend", "runtime.strategy")),
     (steps_can_be_compiled_so, ("runtime.xla", "runtime.backend", "runtime.strategy")),
+    (activations_can_be_recomputed, ("runtime.recompute", "runtime.backend")),
     (parts_of_a_batch_have_pictures, ("runtime.gradient_accumulation_steps", "data.batch_size")),
 )
 # What each rule reads of the recipe, and of the phase.

@@ -375,7 +375,7 @@ def test_recipes_are_compared_as_values(tmp_path, recipe):
         ({"name": "other"}, "name: 'finetune' in the run, 'other' asked"),
         ({"augment": ["flip"]}, "augment[0]: not in the run, {'flip': {'direction': 'horizontal'}} asked"),
         ({"evaluate": ["validation"]}, "evaluate[1]: 'test' in the run, not asked"),
-        ({"runtime": {"recompute": True}}, "runtime.recompute: false in the run, true asked"),
+        ({"runtime": {"xla": "off"}}, "runtime.xla: 'auto' in the run, 'off' asked"),
         ({"cache": {"folder": "x"}}, "cache.folder: null in the run, 'x' asked"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

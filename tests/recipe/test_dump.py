@@ -65,7 +65,7 @@ VARIANTS = {
             ("tpu", "jax", "auto"),
         )
     },
-    "saved memory": {"runtime": {"gradient_accumulation_steps": 4, "recompute": True}},
+    "saved memory": {"runtime": {"backend": "jax", "gradient_accumulation_steps": 4, "recompute": True}},
 }
 
 

@@ -113,6 +113,8 @@ CASES = {
 CASES["data.source.folder.path"] = (FOLDER_DATA, ("data", "source", "folder", "path"))
 # The rich recipe has cutmix, which views cannot go with.
 CASES["phases[].views"] = (FOLDER_DATA, ("phases", 1, "views"))
+JAX_DATA = {**FOLDER_DATA, "runtime": {**FOLDER_DATA["runtime"], "backend": "jax"}}
+CASES["runtime.recompute"] = (JAX_DATA, ("runtime", "recompute"))
 
 
 def test_the_table_of_alternatives_knows_every_key_and_no_other():

@@ -24,6 +24,8 @@ TRAINED = (
 )
 # Sums over replicas are added in another order than sums over a whole batch.
 ROUNDING = 1e-6
+# Among the state are running sums of squared gradients, which round more; 3e-6 measured.
+SUMS_ROUNDING = 1e-5
 # The same in half precision: a step of 0.1 with gradients below 1.
 HALF_ROUNDING = 1e-3
 
@@ -47,7 +49,7 @@ def test_distribution_leaves_the_weights_of_one_device_after_20_steps(found, cas
 
 @pytest.mark.parametrize("case", TRAINED)
 def test_distribution_leaves_the_optimizer_state_and_history_of_one_device(found, case):
-    assert found[case]["state"] < ROUNDING
+    assert found[case]["state"] < SUMS_ROUNDING
     assert found[case]["history"] < ROUNDING
 
 

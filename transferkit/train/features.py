@@ -191,7 +191,7 @@ class Features:
             )
             return True
         self._progress.say(
-            f"features of the frozen part, {what}: {needed / 1e9:,.1f} GB have no room in {self._root} "
+            f"features of the frozen part, {what}: {needed / 2**20:,.1f} MB have no room in {self._root} "
             f"(cache.max_gb: {cache.max_gb:g}); they are computed in every epoch"
         )
         return False
