@@ -127,15 +127,16 @@ class Run:
             raise training.error
         self.classifier, self.data, self.epochs, self.strategy = classifier, data, training.epochs, strategy
         self.common = {"recipe": recipe, "precision": precision, "strategy": strategy, "progress": Quiet()}
-        # All but the chief write none. A phase's end is without its optimizer; the one before of its last epoch.
-        self.state = {**checkpoints.written[-2], **checkpoints.written[-1]} if len(checkpoints.written) > 1 else {}
+        # The last of each; a phase's end is written without its optimizer. All but the chief write none.
+        self.written = checkpoints.written
+        self.state = {name: array for one in self.written for name, array in one.items()}
 
     def named(self, prefix: str) -> dict[str, np.ndarray]:
         return {name: one for name, one in self.state.items() if name.startswith(prefix)}
 
     def digest(self) -> str:
         digest = hashlib.sha256(repr(self.epochs).encode())
-        for name, one in sorted(self.state.items()):
+        for name, one in sorted(self.written[-1].items()):
             digest.update(name.encode() + one.tobytes())
         return digest.hexdigest()
 
