@@ -68,13 +68,13 @@ class TensorflowStrategy:
         return forward
 
     def _compiled(self, network: keras.Model) -> Any:
-        @tf.function(jit_compile=self.xla)
+        @tf.function(jit_compile=self.xla, autograph=False)
         def compute(rows: Any) -> Any:
             return network(tf.cast(rows, "float32"), training=False)
 
         if self.num_local == 1:
             return compute
-        return tf.function(lambda rows: self.distribution.run(compute, args=(rows,)))
+        return tf.function(lambda rows: self.distribution.run(compute, args=(rows,)), autograph=False)
 
     def gather(self, array: np.ndarray) -> np.ndarray:
         if self.num_processes == 1:
@@ -124,7 +124,7 @@ class TensorflowSteps:
         self._rate = inner_optimizer(trainer.optimizer)._learning_rate
         self._compiled: Any = None
         # Augmentation stays outside: XLA cannot compile all of it.
-        self._part = tf.function(self._gradients, jit_compile=True) if strategy.xla else self._gradients
+        self._part = tf.function(self._gradients, jit_compile=True, autograph=False) if strategy.xla else self._gradients
 
     def start_epoch(self) -> None:
         self.trainer.sums.assign(np.zeros(self.trainer.sums.shape))
@@ -145,7 +145,7 @@ class TensorflowSteps:
             # size to size differ in rounding by the order of sizes, which a resumed run does not share.
             signature = [*map(self._of_any_length, batch), *map(tf.type_spec_from_value, numbers)]
             step_of_all = self._step if strategy.num_replicas == 1 else self._distributed_step
-            self._compiled = tf.function(step_of_all, input_signature=signature)
+            self._compiled = tf.function(step_of_all, input_signature=signature, autograph=False)
         self._compiled(*batch, *numbers)
 
     def read_sums(self) -> np.ndarray:
