@@ -1,6 +1,7 @@
 """The command line: one file per verb, the only place that prints and picks exit codes."""
 
 import logging
+import os
 import sys
 from typing import Annotated
 
@@ -42,15 +43,31 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line. Exit codes: 0 done, 1 our fault (with traceback), 2 the user's, 130 interrupted."""
+    """Run the command line.
+
+    Exit codes: 0 done, 1 our fault (with traceback), 2 the user's, 75 another process of the run is gone, 130
+    interrupted, 143 stopped by SIGTERM.
+    """
     try:
         app()
+    except SystemExit as leave:
+        _leave(leave.code)
     except TransferkitError as error:
         print(error, file=sys.stderr)
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        _leave(INTERRUPTED)
     except BrokenPipeError:  # such as `| head`
         sys.stderr.close()
         sys.exit(0)
+
+
+def _leave(code: object) -> None:
+    jax = sys.modules.get("jax")
+    if code and jax and jax.distributed.is_initialized():
+        # JAX's own goodbye would wait for processes that are gone, and then abort with another code.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
