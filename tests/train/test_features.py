@@ -258,7 +258,7 @@ def test_without_room_it_says_so_and_ends_with_the_same_bits(make_toy, make_data
     assert told.computed == []
     (line,) = {line for line in told.lines if "have no room" in line and "train" in line}
     assert line == (
-        f"features of the frozen part, train: 0.0 GB have no room in {own_home / 'other'} (cache.max_gb: 1e-09); "
+        f"features of the frozen part, train: 0.0 MB have no room in {own_home / 'other'} (cache.max_gb: 1e-09); "
         "they are computed in every epoch"
     )
     assert {path.stat().st_size for path in (own_home / "other").rglob("rows.bin")} == {HEADER_BYTES}
