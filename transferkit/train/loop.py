@@ -109,8 +109,7 @@ def train(
                         progress.say(_line(row, state.watch[-1], num_epochs, is_best=state.best.epoch is row))
                         for warning in _warnings(run, state, recipe):
                             progress.say(f"warning: {warning}")
-                        if not _is_over(phase, state.done, recipe.monitor):
-                            journal.after_epoch(state, run)
+                        journal.after_epoch(state, run)
                 if text := frozen_warning(frozen, frozen_checksums(classifier, applied.moving)):
                     progress.say(f"warning: {text}")
                 journal.write(state, run=None)
