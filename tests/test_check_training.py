@@ -34,7 +34,7 @@ def test_a_backend_that_is_not_installed_is_refused_with_the_command(monkeypatch
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
 
     assert told(runtime={"backend": "jax"}) == [
-        "runtime.backend: 'jax' is not installed; pip install \"transferkit[jax]\""
+        'runtime.backend: \'jax\' is not installed; pip install "transferkit[jax]" (in a clone: ".[jax]")'
     ]
     assert checked(runtime={"backend": "tensorflow"})
 

@@ -6,7 +6,7 @@ __version__ = "0.1.0"
 __all__ = ["FineTuner", "load", "load_recipe"]
 
 if TYPE_CHECKING:
-    from transferkit.bundle.predictor import load_run as load
+    from transferkit.bundle.finished import load_run as load
     from transferkit.check import load_recipe
     from transferkit.finetuner import FineTuner
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return FineTuner
     if name == "load":
-        from transferkit.bundle.predictor import load_run
+        from transferkit.bundle.finished import load_run
 
         return load_run
     if name == "load_recipe":

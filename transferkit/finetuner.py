@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import check_draft, load_recipe, warnings_for
-from transferkit.errors import RunFolderError, RuntimeSetupError
+from transferkit.errors import RunFolderError, RuntimeSetupError, TransferkitError
 from transferkit.progress import ConsoleProgress, Progress, Quiet
 from transferkit.recipe.draft import draft_values
 from transferkit.recipe.dump import recipe_to_yaml
@@ -55,7 +55,7 @@ class RunResult:
 
     def predict(self, paths: Iterable[Path | str] | Path | str) -> "list[Prediction]":
         """Class and probabilities of picture files."""
-        from transferkit.bundle.predictor import load_run
+        from transferkit.bundle.finished import load_run
 
         return load_run(self.run_dir).predict(paths)
 
@@ -272,11 +272,18 @@ def _default_run_dir(recipe: Recipe, *, resume: bool) -> Path:
 @contextmanager
 def _folder_of(run_dir: Path, recipe: Recipe, *, is_chief: bool, overwrite: bool, resume: bool) -> Iterator[Path]:
     """Where a process writes: the chief the run folder, any other a scratch folder."""
+    from transferkit.bundle.run_folder import CHECKPOINTS, MODEL, remove_run_dir
     from transferkit.bundle.unfinished import open_run_dir
+    from transferkit.train.checkpoint import Checkpoints
 
     if is_chief:
         with open_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume):
-            yield run_dir
+            try:
+                yield run_dir
+            except TransferkitError:
+                if not (run_dir / MODEL).exists() and Checkpoints(run_dir / CHECKPOINTS).is_empty:
+                    remove_run_dir(run_dir)  # nothing is trained, and the name is free for the next try
+                raise
     else:
         with TemporaryDirectory(prefix="transferkit-") as scratch:
             yield Path(scratch)

@@ -70,7 +70,9 @@ def results_have_their_split(recipe: Recipe) -> Iterator[Problem]:
 
 def backend_is_installed(recipe: Recipe) -> Iterator[Problem]:
     if recipe.runtime.backend == "jax" and importlib.util.find_spec("jax") is None:
-        yield Problem("runtime.backend", "jax", 'is not installed; pip install "transferkit[jax]"')
+        yield Problem(
+            "runtime.backend", "jax", 'is not installed; pip install "transferkit[jax]" (in a clone: ".[jax]")'
+        )
 
 
 def strategy_fits_the_backend(recipe: Recipe) -> Iterator[Problem]:

@@ -46,7 +46,9 @@ def weights_in(run_dir: Path, scratch: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def test_finetune_on_jax_is_the_same_alone_and_as_two_workers_in_a_distribution(session_folder_maker, tmp_path):
+def test_finetune_on_jax_is_the_same_alone_and_as_two_workers_in_a_distribution_and_predicts(
+    session_folder_maker, tmp_path
+):
     pytest.importorskip("jax", reason='needs pip install "transferkit[jax]"')
     folder = session_folder_maker(tmp_path / "photos", classes=3, each=8)
 
@@ -60,3 +62,13 @@ def test_finetune_on_jax_is_the_same_alone_and_as_two_workers_in_a_distribution(
         np.testing.assert_allclose(both[name], array, atol=1e-5, err_msg=name)
     results = [json.loads((tmp_path / name / "results.json").read_text()) for name in ("alone", "both")]
     assert results[0].keys() == results[1].keys()
+
+    done = subprocess.run(
+        [sys.executable, "-m", "transferkit", "predict", tmp_path / "alone", folder / "class_0" / "0.png", "--json"],
+        env={name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert (done.returncode, done.stderr.strip()) == (0, ""), done.stderr[-3000:]
+    assert len(json.loads(done.stdout)[0]["probabilities"]) == 3

@@ -187,7 +187,7 @@ def test_cache_folder_that_is_a_file_is_an_error_that_helps(tmp_path):
         pass
 
     assert str(tmp_path / "file") in str(caught.value)
-    assert all(key in str(caught.value) for key in ("cache.folder", "cache.max_gb", "cache.features: none"))
+    assert all(key in str(caught.value) for key in ("cache.folder", "TRANSFERKIT_HOME", "cache.features: none"))
 
 
 def test_interrupt_at_any_line_of_the_writer_leaves_only_right_rows(tmp_path):

@@ -8,17 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.bundle.run_folder import CLASSES, MODEL, RECIPE
-from transferkit.check import load_recipe
+from transferkit.bundle.run_folder import CLASSES, MODEL
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import read_picture_file
-from transferkit.errors import PictureError, RunFolderError
+from transferkit.errors import PictureError
 from transferkit.progress import Progress, Quiet
 from transferkit.recipe.data import DataSpec
-from transferkit.recipe.recipe import Recipe
 from transferkit.train.forward import compute_outputs, fitting_batch_size
 from transferkit.train.placement import local_strategy
-from transferkit.train.runtime import choose_backend
 from transferkit.train.strategy import Forward, Strategy
 
 _CHUNK = 256
@@ -107,31 +104,10 @@ class Predictor:
         return Prediction(str(file), self.class_names[int(values.argmax())], by_name)
 
 
-def read_run_recipe(run_dir: Path | str) -> Recipe:
-    """The recipe of a finished run.
-
-    Raises:
-        RunFolderError: no run folder, or one without a model.
-    """
-    run_dir = Path(run_dir)
-    for name in (RECIPE, CLASSES, MODEL):
-        if not (run_dir / name).is_file():
-            what = "does not exist" if not run_dir.exists() else f"has no {name}, so it is not a finished run"
-            raise RunFolderError(f"{run_dir} {what}. Give the folder that `transferkit finetune` named at its end.")
-    # The weights are in the model; where they came from may be gone.
-    return load_recipe(run_dir / RECIPE, ["model.weights=none"])
-
-
-def load_run(run_dir: Path | str) -> Predictor:
-    """The classifier of a finished run, on the backend that it was trained with.
-
-    Raises:
-        RunFolderError: no run folder, or one without a model.
-    """
-    run_dir, recipe = Path(run_dir), read_run_recipe(run_dir)
-    choose_backend(recipe.runtime.backend)
+def load_predictor(run_dir: Path, data: DataSpec) -> Predictor:
+    """The classifier in a run folder, on the backend that Keras runs on."""
     import keras
 
     model = keras.saving.load_model(run_dir / MODEL, compile=False)
     class_names = tuple((run_dir / CLASSES).read_text(encoding="utf-8").splitlines())
-    return Predictor(model, class_names, recipe.data)
+    return Predictor(model, class_names, data)

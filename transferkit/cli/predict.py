@@ -29,7 +29,7 @@ def predict(
     """Print the class and probability of pictures."""
     if as_json and as_csv:
         raise DataError("--json and --csv exclude each other; choose one.")
-    from transferkit.bundle.predictor import load_run, read_run_recipe
+    from transferkit.bundle.finished import load_run, read_run_recipe
     from transferkit.cli.quiet import start_engine
     from transferkit.progress import ConsoleProgress
     from transferkit.train.runtime import choose_backend

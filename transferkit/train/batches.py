@@ -19,6 +19,11 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
+def as_input(rows: np.ndarray) -> np.ndarray:
+    """Rows as a network takes them: what is stored as float16 is float32 again."""
+    return rows.astype(np.float32) if rows.dtype == np.float16 else rows
+
+
 def training_batches(
     inputs: Any, rows: np.ndarray, labels: np.ndarray, *, batch_size: int, strategy: Strategy, first: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
@@ -44,7 +49,7 @@ def training_batches(
             own.append(np.arange(begin, begin + size)[strategy.own_rows(size)])
         together = np.concatenate(own)
         ends = np.cumsum([len(one) for one in own])[:-1]
-        pictures, their_labels = inputs[rows[together]], labels[together]
+        pictures, their_labels = as_input(inputs[rows[together]]), labels[together]
         return list(zip(np.split(pictures, ends), np.split(their_labels, ends), sizes, strict=True))
 
     with ThreadPoolExecutor(1) as pool:

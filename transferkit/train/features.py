@@ -151,7 +151,11 @@ class Features:
             missing = np.flatnonzero(missing[: len(digests)])
             if len(missing) and not self._has_room(stores, len(missing), what):
                 return
-            if len(missing):
+            if not len(missing):
+                self._progress.say(
+                    f"features of the frozen part, {what}: all {len(digests)} pictures are stored already"
+                )
+            else:
                 self._compute(stores, writers, digests, missing, compute, what)
             for writer in writers.values():
                 writer.flush()

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.progress import Quiet, Task
+from transferkit.train.batches import as_input
 from transferkit.train.strategy import Forward, Strategy
 
 # Rows that one device computes at a time. A picture's outputs are then the same bits at any place in a batch and beside
@@ -60,7 +61,7 @@ def compute_own(
     filled = np.resize(rows, -(-len(rows) // per_call) * per_call)
     parts, left = [], len(rows) if total is None else total
     for start in range(0, len(filled), per_call):
-        parts.append(forward(inputs[filled[start : start + per_call]]))
+        parts.append(forward(as_input(inputs[filled[start : start + per_call]])))
         done = min(left, per_call if total is None else per_call * strategy.num_processes)
         task.advance(done)
         left -= done

@@ -276,6 +276,10 @@ def _not_a_number(what: str, phase: Phase, step: int, factor: float) -> Training
 def _announce(phase: Phase, trained: Iterable[Any]) -> str:
     numbers = sum(math.prod(variable.shape) for variable in trained)
     return (
-        f"phase {phase.name}: {phase.epochs} epochs of {phase.steps_per_epoch} steps, {numbers:,} parameters train, "
-        f"peak rate {phase.spec.learning_rate:g}"
+        f"phase {phase.name}: {_count(phase.epochs, 'epoch')} of {_count(phase.steps_per_epoch, 'step')}, "
+        f"{numbers:,} parameters train, peak rate {phase.spec.learning_rate:g}"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -1,5 +1,6 @@
 """Room for stores: what was not used for the longest time goes when the cache or its disk is full."""
 
+import errno
 import os
 import re
 import secrets
@@ -26,6 +27,10 @@ class StoreSize:
     folder: Path
     num_bytes: int
     used_ns: int
+
+
+# A full disk, a used-up quota, and a file that may not grow.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def features_dir(root: Path) -> Path:
@@ -61,6 +66,11 @@ def disk_usage(folder: Path) -> Any:
 
 def cache_error(folder: Path, error: OSError, needed_bytes: int = 0) -> CacheError:
     """What a person reads when the disk refuses; `needed_bytes` are still to be written."""
+    if error.errno not in _FULL:
+        return CacheError(
+            f"{folder}: features cannot be kept here: {error.strerror or error}.\nName a folder that can be written to "
+            "with cache.folder or the environment variable TRANSFERKIT_HOME, or keep none with cache.features: none."
+        )
     room = ""
     if needed_bytes:
         with suppress(OSError):

@@ -9,6 +9,7 @@ Not so with dropout and augmentation: each replica draws its own numbers, and Mi
 Such a run is the same again on the same number of replicas, and only much like one on another number.
 """
 
+import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -41,6 +42,7 @@ class TensorflowStrategy:
         self.process = cluster.task_id if several else 0
         self.num_local = self.num_replicas // self.num_processes
         self.own_replicas = range(self.process * self.num_local, (self.process + 1) * self.num_local)
+        tf.get_logger().addFilter(_is_no_retracing)
 
     def scope(self) -> AbstractContextManager[Any]:
         return self.distribution.scope()
@@ -124,7 +126,9 @@ class TensorflowSteps:
         self._rate = inner_optimizer(trainer.optimizer)._learning_rate
         self._compiled: Any = None
         # Augmentation stays outside: XLA cannot compile all of it.
-        self._part = tf.function(self._gradients, jit_compile=True, autograph=False) if strategy.xla else self._gradients
+        self._part = (
+            tf.function(self._gradients, jit_compile=True, autograph=False) if strategy.xla else self._gradients
+        )
 
     def start_epoch(self) -> None:
         self.trainer.sums.assign(np.zeros(self.trainer.sums.shape))
@@ -217,3 +221,8 @@ def _synchronize_batch_norm(network: keras.Model) -> None:
     for layer in network.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    """TensorFlow takes the functions of several networks for one that is traced again and again, and warns."""
+    return "triggered tf.function retracing" not in record.getMessage()

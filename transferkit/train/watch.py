@@ -73,7 +73,10 @@ def waiting_warning(watch: Watch, *, computes_features: bool) -> str | None:
         return None
     share = f"training waited for its input {watch.wait_fraction:.0%} of the time"
     if computes_features:
-        return f"{share}: frozen features are computed anew in every epoch; give them room with cache.max_gb"
+        return (
+            f"{share}: frozen features are computed anew in every epoch; store them with cache.features: auto "
+            "and enough cache.max_gb"
+        )
     return f"{share}: keep pictures in memory with data.cache: memory, or use a local disk"
 
 
