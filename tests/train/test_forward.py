@@ -46,6 +46,17 @@ def test_padding_of_the_last_batch_changes_no_bit_of_it(toy):
     np.testing.assert_array_equal(padded, whole[:5])
 
 
+@pytest.mark.parametrize("depends", [True, False])
+def test_outputs_that_depend_on_the_place_in_a_batch_are_warned_of(toy, caplog, depends):
+    def forward(rows):
+        place = np.arange(len(rows)) if depends else 0.0
+        return [rows.mean((1, 2, 3))[:, None] + np.reshape(place, (-1, 1)) * 1e-6]
+
+    compute_outputs(forward, toy.data.images, np.arange(11), strategy=toy.strategy, batch_size=4)
+
+    assert ("by its place in a batch" in caplog.text) == depends
+
+
 @pytest.mark.parametrize("cut", [1, 2, 3])
 def test_features_are_the_same_bits_at_any_place_and_beside_any_others(toy, cut):
     rows = np.arange(len(toy.data.images))

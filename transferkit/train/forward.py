@@ -1,5 +1,6 @@
 """Run a network over many rows, each once, in batches of one fixed shape."""
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ import numpy as np
 from transferkit.progress import Quiet, Task
 from transferkit.train.batches import as_input
 from transferkit.train.strategy import Forward, Strategy
+
+_log = logging.getLogger(__name__)
 
 # Rows that one device computes at a time. A picture's outputs are then the same bits at any place in a batch and beside
 # any others, which they are not between batches of different sizes.
@@ -65,7 +68,16 @@ def compute_own(
         done = min(left, per_call if total is None else per_call * strategy.num_processes)
         task.advance(done)
         left -= done
-    return [np.concatenate(one)[: len(rows)].astype(np.float32, copy=False) for one in zip(*parts, strict=True)]
+    outputs = [np.concatenate(one) for one in zip(*parts, strict=True)]
+    for one in outputs:
+        # What fills up the last batch was computed before, at another place.
+        again = one[len(rows) :]
+        if not np.array_equal(again, np.resize(one[: len(rows)], again.shape), equal_nan=True):
+            _log.warning(
+                "this device computes a picture's outputs differently by its place in a batch: results that were stored "
+                "and results that are computed again agree to rounding only"
+            )
+    return [one[: len(rows)].astype(np.float32, copy=False) for one in outputs]
 
 
 def fitting_batch_size(num_rows: int) -> int:
