@@ -41,7 +41,7 @@ def compute_outputs(
     filled = np.resize(np.asarray(rows), -(-len(rows) // per_call) * per_call)
     own = np.split(filled, strategy.num_processes)[strategy.process]
     outputs = compute_own(forward, inputs, own, strategy=strategy, batch_size=batch_size, task=task, total=len(rows))
-    return [strategy.gather(one).reshape(-1, *one.shape[1:])[: len(rows)] for one in outputs]
+    return [_only_once(strategy.gather(one).reshape(-1, *one.shape[1:]), len(rows)) for one in outputs]
 
 
 def compute_own(
@@ -68,16 +68,18 @@ def compute_own(
         done = min(left, per_call if total is None else per_call * strategy.num_processes)
         task.advance(done)
         left -= done
-    outputs = [np.concatenate(one) for one in zip(*parts, strict=True)]
-    for one in outputs:
-        # What fills up the last batch was computed before, at another place.
-        again = one[len(rows) :]
-        if not np.array_equal(again, np.resize(one[: len(rows)], again.shape), equal_nan=True):
-            _log.warning(
-                "this device computes a picture's outputs differently by its place in a batch: results that were stored "
-                "and results that are computed again agree to rounding only"
-            )
-    return [one[: len(rows)].astype(np.float32, copy=False) for one in outputs]
+    return [np.concatenate(one)[: len(rows)].astype(np.float32, copy=False) for one in zip(*parts, strict=True)]
+
+
+def _only_once(outputs: np.ndarray, num_rows: int) -> np.ndarray:
+    """The outputs without those that filled up the last batch, which were computed before, at another place."""
+    once, again = outputs[:num_rows], outputs[num_rows:]
+    if not np.array_equal(again, once[np.arange(len(again)) % num_rows], equal_nan=True):
+        _log.warning(
+            "this device computes a picture's outputs differently by its place in a batch: results that were stored and "
+            "results that are computed again agree to rounding only"
+        )
+    return once
 
 
 def fitting_batch_size(num_rows: int) -> int:
