@@ -76,8 +76,8 @@ def _only_once(outputs: np.ndarray, num_rows: int) -> np.ndarray:
     once, again = outputs[:num_rows], outputs[num_rows:]
     if not np.array_equal(again, once[np.arange(len(again)) % num_rows], equal_nan=True):
         _log.warning(
-            "this device computes a picture's outputs differently by its place in a batch: results that were stored and "
-            "results that are computed again agree to rounding only"
+            "this device computes a picture's outputs differently by its place in a batch: results that were stored "
+            "and results that are computed again agree to rounding only"
         )
     return once
 
