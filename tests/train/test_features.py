@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from transferkit.progress import Quiet
-from transferkit.train.features import Computed, features_mb
+from transferkit.train.features import Computed
 from transferkit.train.store_index import HEADER_BYTES
 
 pytestmark = pytest.mark.model
@@ -281,11 +281,6 @@ def test_cache_folder_of_the_recipe_is_where_features_lie(make_toy, tmp_path, ow
 
     assert len(list((tmp_path / "mine").rglob("rows.bin"))) == 1
     assert not own_home.exists()
-
-
-def test_features_mb_counts_the_bytes_of_each_number():
-    assert features_mb((16, 16, 1024), 4) == 4.0
-    assert features_mb((16, 16, 1024), 4, precision="float16") == 2.0
 
 
 # What is stored

@@ -1,7 +1,6 @@
 """What is frozen is computed once: outputs of the stages below a cut, kept on disk by picture."""
 
 import hashlib
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -38,11 +37,6 @@ class Rows(Protocol):
     dtype: Any
 
     def __getitem__(self, rows: np.ndarray) -> np.ndarray: ...
-
-
-def features_mb(shape: Sequence[int], num_images: int, *, precision: str = "float32") -> float:
-    """Disk that the features of some pictures take, `shape` for each."""
-    return np.dtype(precision).itemsize * math.prod(shape) * num_images / 2**20
 
 
 class Features:
