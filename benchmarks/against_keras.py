@@ -126,7 +126,7 @@ def accuracy(epochs: int, seeds: int) -> dict[str, Any]:
         found["plain"].append(plain_accuracy(recipe, data, epochs))
     rounded = {f"{side}, by seed": [round(one, 4) for one in values] for side, values in found.items()}
     means = {f"{side}, mean": round(float(np.mean(values)), 4) for side, values in found.items()}
-    return {**rounded, **means}
+    return {"epochs": epochs, **rounded, **means}
 
 
 def plain_accuracy(recipe: Any, data: Any, epochs: int) -> float:
@@ -189,9 +189,7 @@ def main(arguments: Sequence[str]) -> None:
     }
     for part in given.only:
         keras.backend.clear_session()
-        figures = (
-            {"images": given.images, "epochs": given.epochs} if part in ("warm-up", "last-stage", "accuracy") else {}
-        )
+        figures = {"images": given.images, "epochs": given.epochs} if part in ("warm-up", "last-stage") else {}
         command = f"python benchmarks/against_keras.py --images {given.images} --epochs {given.epochs} --only {part}"
         write_results(f"against_keras_{part.replace('-', '_')}", command, {**figures, **measured[part]()})
 

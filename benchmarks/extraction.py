@@ -3,7 +3,7 @@
     python benchmarks/extraction.py [--backbone resnet50] [--size 224] [--rounds 5]
 
 Bare: one compiled function of the whole backbone with pooling, on batches that are in memory. Ours: `Features`, from
-the run's pictures to rows on disk that the next run finds. Both in turn, 128 pictures each time.
+the run's pictures to rows on disk that the next run finds. Both in turn, 256 pictures each time.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from transferkit.train.features import Features
 from transferkit.train.forward import BATCH_SIZE
 from transferkit.train.placement import local_strategy
 
-NUM_IMAGES = 4 * BATCH_SIZE
+NUM_IMAGES = 8 * BATCH_SIZE
 HEAD_ONLY = [{"name": "warm-up", "train": "head", "epochs": 1, "learning_rate": 1e-3}]
 
 

@@ -23,6 +23,7 @@ ABOUT = {
 }
 NOTES = {
     "against_keras_last_stage": "Fewer pictures than above, to save time; what is done once weighs more with few.",
+    "against_keras_accuracy": "Each phase has that many epochs. The differences are a few validation pictures: noise.",
     "views": "Seconds are those of the epochs. Without augmentation the one pass over the pictures comes before "
     "them and is not in it. With 97 test pictures an accuracy of 80 % is known to 4 points.",
     "soak": "`starts`: how often a run was started until it ended; `equal`: compared with the undisturbed run.",
