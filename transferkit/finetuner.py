@@ -129,7 +129,7 @@ class FineTuner:
             Preempted: SIGTERM came; there is a checkpoint.
         """
         from transferkit.bundle.unfinished import check_run_dir
-        from transferkit.train.cluster import find_cluster
+        from transferkit.train.cluster import find_cluster, ignored_cluster, spans_processes
         from transferkit.train.peers import meet_peers
 
         recipe, runtime = self.recipe, self.recipe.runtime
@@ -140,6 +140,9 @@ class FineTuner:
                 run_dir = Path(run_dir) if run_dir else _default_run_dir(recipe, resume=resume)
                 check_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume)
             told = StoppableProgress(progress or ConsoleProgress(), stop) if peers.is_chief else Quiet()
+            alone = not spans_processes(strategy=runtime.strategy, backend=runtime.backend)
+            if alone and (note := ignored_cluster(os.environ)):
+                told.say(f"warning: {note}")
             result = self._run(
                 Path(peers.broadcast(str(run_dir))),
                 peers,
