@@ -41,6 +41,7 @@ def make_data(images: np.ndarray, labels: np.ndarray, *, num_train: int) -> Any:
         class_names=tuple(f"class {label}" for label in range(NUM_CLASSES)),
         images=images,
         labels=labels,
+        weights=np.ones(len(rows), np.float32),
         paths=tuple(map(str, rows)),
         digests=tuple(int(row).to_bytes(32) for row in rows),
         rows={"train": rows[:num_train], "validation": rows[num_train:], "test": rows[:0]},

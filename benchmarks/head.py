@@ -19,10 +19,10 @@ from common import NUM_CLASSES, write_results
 
 from transferkit.model.draws import Draws
 from transferkit.recipe.phases import Head, PhaseSpec
+from transferkit.store.rows import RowStore
 from transferkit.train.batches import epoch_order, training_batches
 from transferkit.train.optimizer import build_optimizer
 from transferkit.train.placement import local_strategy
-from transferkit.train.store import RowStore
 from transferkit.train.trainer import PhaseTrainer
 
 WIDTH, EPOCHS = 2048, 4

@@ -12,18 +12,19 @@ PACKAGE = Path(transferkit.__file__).parent
 # Parts in one row do not import each other.
 HOUSE = (
     ("errors", "progress"),
-    ("stop",),
+    ("stop", "store", "download"),
     ("recipe",),
     ("data", "backbones"),
     ("model", "schedule"),
     ("rules",),
     ("check",),
     ("train",),
-    ("evaluate",),
+    ("evaluate", "doctor"),
     ("bundle", "report"),
     ("planning",),
     ("plan",),
     ("finetuner",),
+    ("studies",),
     ("cli",),
 )
 ROW = {part: row for row, parts in enumerate(HOUSE) for part in parts}

@@ -9,7 +9,8 @@ from PIL import Image
 from transferkit.data.load import count_splits, list_source, load_data
 from transferkit.errors import DataError
 from transferkit.progress import Quiet
-from transferkit.recipe.data import DataSpec, FolderSource, SplitSpec
+from transferkit.recipe.data import DataSpec, SplitSpec
+from transferkit.recipe.source import FolderSource
 
 
 def spec_of(folder, **settings) -> DataSpec:

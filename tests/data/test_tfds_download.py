@@ -14,7 +14,7 @@ from PIL import Image
 
 from transferkit.data.tfds_source import list_tfds
 from transferkit.errors import DataError
-from transferkit.recipe.data import TfdsSpec
+from transferkit.recipe.source import TfdsSource
 
 pytestmark = pytest.mark.model
 
@@ -86,7 +86,7 @@ def test_missing_data_without_a_network_is_told_soon_with_what_to_do(tmp_path, u
     start_s = time.monotonic()
 
     with pytest.raises(DataError) as raised:
-        list_tfds(TfdsSpec(name="tf_flowers", data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name="tf_flowers", data_dir=str(tmp_path)))
 
     assert time.monotonic() - start_s < 15
     for words in ("tf_flowers", str(tmp_path), "download.tensorflow.org", "data.source.tfds.data_dir", "quickstart"):
@@ -94,27 +94,27 @@ def test_missing_data_without_a_network_is_told_soon_with_what_to_do(tmp_path, u
 
 
 def test_prepared_data_is_read_without_a_network(tmp_path, web_builder, monkeypatch):
-    spec = TfdsSpec(name=web_builder.name, data_dir=str(tmp_path))
+    spec = TfdsSource(name=web_builder.name, data_dir=str(tmp_path))
     prepared = list_tfds(spec)
     monkeypatch.setattr(web_builder, "answer", 503)
 
     listing = list_tfds(spec)
 
     assert listing.pictures == prepared.pictures
-    assert list(listing.read_all()) == [PICTURE]
+    assert list(listing.read(range(len(listing.pictures)))) == [PICTURE]
 
 
 def test_data_that_the_user_has_to_bring_is_asked_for(tmp_path, unreachable):
     with pytest.raises(DataError, match="ILSVRC2012_img_train.tar"):
-        list_tfds(TfdsSpec(name="imagenet2012", data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name="imagenet2012", data_dir=str(tmp_path)))
 
 
 def test_missing_data_is_downloaded_and_prepared_in_silence(tmp_path, web_builder, capsys, caplog):
     caplog.set_level(logging.INFO)
 
-    listing = list_tfds(TfdsSpec(name=web_builder.name, data_dir=str(tmp_path)))
+    listing = list_tfds(TfdsSource(name=web_builder.name, data_dir=str(tmp_path)))
 
-    assert list(listing.read_all()) == [PICTURE]
+    assert list(listing.read(range(len(listing.pictures)))) == [PICTURE]
     assert "once: up to" in caplog.text
     assert {record.name for record in caplog.records} == {"transferkit.data.tfds_source"}
     assert capsys.readouterr() == ("", "")
@@ -125,7 +125,7 @@ def test_file_that_is_not_the_expected_one_is_refused(tmp_path, web_builder, mon
     monkeypatch.setattr(web_builder, "url_infos", {url: dataclasses.replace(info, checksum="0" * 64)})
 
     with pytest.raises(DataError, match="wrong checksum"):
-        list_tfds(TfdsSpec(name=web_builder.name, data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name=web_builder.name, data_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize(("answer", "words"), [(503, "no answer from 127.0.0.1"), (404, "HTTP code: 404")])
@@ -134,6 +134,6 @@ def test_server_without_the_file_is_told_soon(tmp_path, web_builder, monkeypatch
     start_s = time.monotonic()
 
     with pytest.raises(DataError, match=words):
-        list_tfds(TfdsSpec(name=web_builder.name, data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name=web_builder.name, data_dir=str(tmp_path)))
 
     assert time.monotonic() - start_s < 15

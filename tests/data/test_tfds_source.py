@@ -9,7 +9,7 @@ from PIL import Image
 
 from transferkit.data.tfds_source import list_tfds
 from transferkit.errors import DataError
-from transferkit.recipe.data import TfdsSpec, TfdsSplits
+from transferkit.recipe.source import TfdsSource, TfdsSplits
 
 pytestmark = pytest.mark.model
 
@@ -87,19 +87,19 @@ def image_and_label():
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_listing_without_splits_takes_the_dataset_s_own(data_dir, name):
-    listing = list_tfds(TfdsSpec(name=name, data_dir=data_dir))
+    listing = list_tfds(TfdsSource(name=name, data_dir=data_dir))
 
     assert Counter(picture.split for picture in listing.pictures) == COUNTS[name]
 
 
 def test_class_names_keep_the_builder_s_order(data_dir):
-    listing = list_tfds(TfdsSpec(name="tf_flowers", data_dir=data_dir))
+    listing = list_tfds(TfdsSource(name="tf_flowers", data_dir=data_dir))
 
     assert listing.class_names == FLOWERS
 
 
 def test_paths_are_the_example_ids_in_the_order_of_the_files(data_dir):
-    listing = list_tfds(TfdsSpec(name="tf_flowers", data_dir=data_dir))
+    listing = list_tfds(TfdsSource(name="tf_flowers", data_dir=data_dir))
 
     assert [picture.path for picture in listing.pictures] == [
         f"tf_flowers-train.tfrecord-0000{shard}-of-00002__{place}" for shard in range(2) for place in range(20)
@@ -107,37 +107,41 @@ def test_paths_are_the_example_ids_in_the_order_of_the_files(data_dir):
 
 
 def test_listing_is_the_same_every_time(data_dir):
-    spec = TfdsSpec(name="oxford_iiit_pet", data_dir=data_dir)
+    spec = TfdsSource(name="oxford_iiit_pet", data_dir=data_dir)
 
     first, second = list_tfds(spec), list_tfds(spec)
 
     assert first.pictures == second.pictures
-    assert list(first.read_all()) == list(second.read_all()) == list(first.read_all())
+    assert (
+        list(first.read(range(len(first.pictures))))
+        == list(second.read(range(len(second.pictures))))
+        == list(first.read(range(len(first.pictures))))
+    )
 
 
 def test_example_keeps_its_path_when_only_a_part_is_read(data_dir):
-    whole = list_tfds(TfdsSpec(name="tf_flowers", data_dir=data_dir))
-    part = list_tfds(TfdsSpec(name="tf_flowers", data_dir=data_dir, splits=TfdsSplits(train="train[70%:]")))
+    whole = list_tfds(TfdsSource(name="tf_flowers", data_dir=data_dir))
+    part = list_tfds(TfdsSource(name="tf_flowers", data_dir=data_dir, splits=TfdsSplits(train="train[70%:]")))
 
     assert part.pictures == whole.pictures[28:]
-    assert list(part.read_all()) == list(whole.read_all())[28:]
+    assert list(part.read(range(len(part.pictures)))) == list(whole.read(range(len(whole.pictures))))[28:]
 
 
 def test_data_dir_may_start_at_the_home_folder(data_dir, monkeypatch):
     monkeypatch.setenv("HOME", data_dir)
     monkeypatch.setenv("USERPROFILE", data_dir)
 
-    listing = list_tfds(TfdsSpec(name="tf_flowers", data_dir="~"))
+    listing = list_tfds(TfdsSource(name="tf_flowers", data_dir="~"))
 
     assert listing.count("train") == 40
 
 
 @pytest.mark.parametrize("name", COUNTS)
-def test_read_all_gives_each_picture_s_own_bytes_untouched(data_dir, name):
+def test_read_gives_each_picture_s_own_bytes_untouched(data_dir, name):
     index_of = {draw(index): index for index in range(sum(COUNTS[name].values()))}
-    listing = list_tfds(TfdsSpec(name=name, data_dir=data_dir))
+    listing = list_tfds(TfdsSource(name=name, data_dir=data_dir))
 
-    indices = [index_of[encoded] for encoded in listing.read_all()]
+    indices = [index_of[encoded] for encoded in listing.read(range(len(listing.pictures)))]
 
     assert sorted(indices) == sorted(index_of.values())
     for index, picture in zip(indices, listing.pictures, strict=True):
@@ -152,10 +156,10 @@ def test_pictures_are_those_that_tfds_decodes_under_the_same_id(data_dir):
     examples = builder.as_dataset(split="train+test", read_config=tfds.ReadConfig(add_tfds_id=True))
     expected = {example["tfds_id"].decode(): example for example in tfds.as_numpy(examples)}
 
-    listing = list_tfds(TfdsSpec(name="oxford_iiit_pet", data_dir=data_dir))
+    listing = list_tfds(TfdsSource(name="oxford_iiit_pet", data_dir=data_dir))
 
     assert {picture.path for picture in listing.pictures} == set(expected)
-    for picture, encoded in zip(listing.pictures, listing.read_all(), strict=True):
+    for picture, encoded in zip(listing.pictures, listing.read(range(len(listing.pictures))), strict=True):
         assert picture.label == expected[picture.path]["label"]
         pixels = np.asarray(Image.open(io.BytesIO(encoded)), dtype=int)
         # Two JPEG decoders may round colours differently, by 3 of 255 at most; drawings differ by 6 or more.
@@ -165,7 +169,7 @@ def test_pictures_are_those_that_tfds_decodes_under_the_same_id(data_dir):
 def test_splits_follow_the_given_expressions(data_dir):
     splits = TfdsSplits(train="train[:75%]", validation="train[75%:]", test="test[:1]")
 
-    listing = list_tfds(TfdsSpec(name="oxford_iiit_pet", data_dir=data_dir, splits=splits))
+    listing = list_tfds(TfdsSource(name="oxford_iiit_pet", data_dir=data_dir, splits=splits))
 
     assert Counter(picture.split for picture in listing.pictures) == {"train": 6, "validation": 2, "test": 1}
 
@@ -181,7 +185,7 @@ def test_splits_follow_the_given_expressions(data_dir):
 )
 def test_shared_pictures_are_refused_and_counted(data_dir, splits, words):
     with pytest.raises(DataError) as raised:
-        list_tfds(TfdsSpec(name="tf_flowers", data_dir=data_dir, splits=splits))
+        list_tfds(TfdsSource(name="tf_flowers", data_dir=data_dir, splits=splits))
 
     assert all(word in str(raised.value) for word in words)
 
@@ -189,7 +193,7 @@ def test_shared_pictures_are_refused_and_counted(data_dir, splits, words):
 @pytest.mark.parametrize("part", ["trian", "train[", "train[50:]", "train[:0%]"])
 def test_wrong_split_expression_is_refused(data_dir, part):
     with pytest.raises(DataError) as raised:
-        list_tfds(TfdsSpec(name="tf_flowers", data_dir=data_dir, splits=TfdsSplits(train=part)))
+        list_tfds(TfdsSource(name="tf_flowers", data_dir=data_dir, splits=TfdsSplits(train=part)))
 
     assert repr(part) in str(raised.value)
 
@@ -198,7 +202,7 @@ def test_dataset_without_train_split_is_refused_with_what_it_has(tmp_path, image
     store(tmp_path, "toy_tests", {"test": 2, "extra": 2}, cat_or_dog_alone, features=image_and_label)
 
     with pytest.raises(DataError, match="no split 'train'; it has: test, extra"):
-        list_tfds(TfdsSpec(name="toy_tests", data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name="toy_tests", data_dir=str(tmp_path)))
 
 
 def test_only_picture_and_label_are_found_without_supervised_keys(tmp_path):
@@ -217,17 +221,17 @@ def test_only_picture_and_label_are_found_without_supervised_keys(tmp_path):
         features=features,
     )
 
-    listing = list_tfds(TfdsSpec(name="toy_names", data_dir=str(tmp_path)))
+    listing = list_tfds(TfdsSource(name="toy_names", data_dir=str(tmp_path)))
 
     assert listing.class_names == ("b", "a")
     assert {picture.label for picture in listing.pictures} == {1}
-    assert set(listing.read_all()) == {draw(index) for index in range(4)}
+    assert set(listing.read(range(len(listing.pictures)))) == {draw(index) for index in range(4)}
 
 
 @pytest.mark.parametrize(("name", "has"), [("imdb_reviews", "text (Text)"), ("voc", "labels (Sequence)")])
 def test_dataset_without_one_picture_and_one_label_is_refused_before_a_download(tmp_path, name, has):
     with pytest.raises(DataError) as raised:
-        list_tfds(TfdsSpec(name=name, data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name=name, data_dir=str(tmp_path)))
 
     assert "exactly one picture" in str(raised.value)
     assert has in str(raised.value)
@@ -244,18 +248,18 @@ def test_secret_labels_are_refused_and_counted(tmp_path, image_and_label):
     )
 
     with pytest.raises(DataError, match="without a label: 3 in test"):
-        list_tfds(TfdsSpec(name="toy_contest", data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name="toy_contest", data_dir=str(tmp_path)))
 
 
 def test_unknown_name_is_refused_with_the_nearest(tmp_path):
     with pytest.raises(DataError, match="no dataset 'tf_flower'; did you mean 'tf_flowers'"):
-        list_tfds(TfdsSpec(name="tf_flower", data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name="tf_flower", data_dir=str(tmp_path)))
 
 
 @pytest.mark.parametrize("name", ["tf_flowers:9.9.9", "tf_flowers/nope", "../tf_flowers", "nowhere:tf_flowers"])
 def test_unknown_version_config_or_namespace_is_refused(tmp_path, name):
     with pytest.raises(DataError, match="TensorFlow Datasets") as raised:
-        list_tfds(TfdsSpec(name=name, data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name=name, data_dir=str(tmp_path)))
 
     assert name in str(raised.value)
 
@@ -267,6 +271,6 @@ def test_damaged_file_is_refused_with_its_folder(tmp_path, image_and_label):
     shard.write_bytes(shard.read_bytes()[:-20])
 
     with pytest.raises(DataError, match="damaged") as raised:
-        list_tfds(TfdsSpec(name="toy_damage", data_dir=str(tmp_path)))
+        list_tfds(TfdsSource(name="toy_damage", data_dir=str(tmp_path)))
 
     assert str(folder) in str(raised.value)

@@ -29,6 +29,7 @@ def data() -> Data:
         class_names=("bright", "dark"),
         images=np.broadcast_to(values[:, None, None, None], (10, 2, 2, 3)),
         labels=np.array([0, 1, 0, 1, 1, 1, 0, 1, 1, 1], np.int32),
+        weights=np.ones(10, np.float32),
         paths=tuple("abcdefghij"),
         digests=tuple(bytes([row]) * 32 for row in range(10)),
         rows={"train": np.array([8, 9, 3]), "validation": np.array([4, 1]), "test": np.array([7, 2, 6, 5, 0])},

@@ -19,7 +19,7 @@ from transferkit.recipe.runtime import CacheSpec, CheckpointSpec, RuntimeSpec
 from transferkit.recipe.shipped import shipped_recipes
 from transferkit.recipe.yaml_tree import parse_yaml
 from transferkit.stop import PREEMPTED
-from transferkit.train.store import cache_root
+from transferkit.store.rows import cache_root
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 import transferkit
 from transferkit.recipe.augment import AUGMENTATION_SPECS, Flip, Rotate
-from transferkit.recipe.data import DataSpec, FolderSource, SampleSource, TfdsSpec
+from transferkit.recipe.data import DataSpec
 from transferkit.recipe.phases import (
     OPTIMIZER_SPECS,
     POLICY_SPECS,
@@ -23,6 +23,7 @@ from transferkit.recipe.phases import (
     Sgd,
 )
 from transferkit.recipe.recipe import Recipe
+from transferkit.recipe.source import FolderSource, SampleSource, TfdsSource
 from transferkit.schedule.policies import FREEZE_POLICIES
 from transferkit.schedule.rates import RATE_SHAPES
 
@@ -74,8 +75,8 @@ def test_a_choice_may_be_written_in_every_short_form(given, meant):
     [
         ({"folder": "photos"}, FolderSource(path="photos")),
         ("sample", SampleSource(name="clipart")),
-        ({"tfds": "tf_flowers", "data_dir": "d"}, TfdsSpec(name="tf_flowers", data_dir="d")),
-        ({"tfds": {"name": "tf_flowers"}}, TfdsSpec(name="tf_flowers")),
+        ({"tfds": "tf_flowers", "data_dir": "d"}, TfdsSource(name="tf_flowers", data_dir="d")),
+        ({"tfds": {"name": "tf_flowers"}}, TfdsSource(name="tf_flowers")),
     ],
 )
 def test_a_source_may_be_written_in_every_short_form(given, meant):

@@ -16,7 +16,7 @@ from transferkit.check import check_draft
 from transferkit.data.load import Data
 from transferkit.progress import Quiet
 from transferkit.recipe.draft import draft_values
-from transferkit.train.store_index import index_end
+from transferkit.store.index import index_end
 
 NUM_CLASSES, SIZE_PX = 3, 32
 
@@ -89,6 +89,7 @@ def make_data():
             class_names=("red", "green", "blue"),
             images=images,
             labels=labels,
+            weights=np.ones(total, np.float32),
             paths=tuple(map(str, range(total))),
             digests=_digests(images),
             rows=dict(zip(("train", "validation", "test"), rows, strict=True)),

@@ -83,6 +83,7 @@ def make_data(num_train: int, num_validation: int = 13) -> Data:
         class_names=("red", "green", "blue"),
         images=images,
         labels=labels,
+        weights=np.ones(total, np.float32),
         paths=tuple(map(str, range(total))),
         digests=tuple(number.to_bytes(32, "big") for number in range(total)),
         rows=dict(zip(("train", "validation", "test"), rows, strict=True)),

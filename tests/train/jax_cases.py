@@ -54,6 +54,7 @@ def make_data(num_train: int) -> Data:
         class_names=("red", "green", "blue"),
         images=images,
         labels=labels,
+        weights=np.ones(total, np.float32),
         paths=tuple(map(str, range(total))),
         digests=tuple(hashlib.sha256(image.tobytes()).digest() for image in images),
         rows=dict(zip(("train", "validation", "test"), rows, strict=True)),

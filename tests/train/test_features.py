@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from transferkit.progress import Quiet
+from transferkit.store.index import HEADER_BYTES
 from transferkit.train.features import Computed
-from transferkit.train.store_index import HEADER_BYTES
 
 pytestmark = pytest.mark.model
 

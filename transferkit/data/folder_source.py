@@ -52,10 +52,22 @@ def list_folder(root: Path) -> Listing:
             pictures.append(Picture(_shown(file, root), class_names.index(top.name), split))
     _log.info("%s: %d pictures in %d class folders", root, len(files), len(class_names))
 
-    def read_all() -> Iterator[bytes | PictureError]:
-        return map(read_picture_file, files)
+    return Listing(
+        class_names,
+        tuple(pictures),
+        lambda chosen: (read_picture_file(files[index]) for index in chosen),
+        origin=str(root),
+        stamps=lambda: [file_stamp(file) for file in files],
+    )
 
-    return Listing(class_names, tuple(pictures), read_all, origin=str(root))
+
+def file_stamp(path: Path) -> str | None:
+    """See `Listing.stamps`."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}"
 
 
 def read_picture_file(path: Path) -> bytes | PictureError:

@@ -14,7 +14,8 @@ from transferkit.data.prepare import Prepared, prepare_pictures
 from transferkit.data.splits import assign_splits
 from transferkit.errors import DataError
 from transferkit.progress import Progress
-from transferkit.recipe.data import DataSpec, SampleSource, TfdsSpec
+from transferkit.recipe.data import DataSpec
+from transferkit.recipe.source import SampleSource, TfdsSource
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Data:
 
     Args:
         images: `(num_images, size, size, 3)` uint8 RGB.
-        labels: `(num_images,)` int32.
+        labels: `(num_images,)` int32, or, where a picture may have any number of classes, `(num_images, num_classes)`
+            bool.
+        weights: `(num_images,)` float32, what a picture counts in training; they come from the source.
         paths: name of each picture.
         digests: sha256 of each picture's file.
         rows: for each split, the positions of its pictures in the arrays above; copies are in none.
@@ -33,10 +36,16 @@ class Data:
     class_names: tuple[str, ...]
     images: np.ndarray
     labels: np.ndarray
+    weights: np.ndarray
     paths: tuple[str, ...]
     digests: tuple[bytes, ...]
     rows: Mapping[Split, np.ndarray]
     skipped: tuple[Skipped, ...]
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have any number of classes."""
+        return self.labels.ndim == 2
 
     def describe(self) -> str:
         """One line: how many pictures in which splits, and how many were left out."""
@@ -55,7 +64,7 @@ def list_source(spec: DataSpec) -> Listing:
     source = spec.source
     if isinstance(source, SampleSource):
         listing = list_folder(Path(str(files("transferkit.data") / source.name)))
-    elif isinstance(source, TfdsSpec):
+    elif isinstance(source, TfdsSource):
         from transferkit.data.tfds_source import list_tfds
 
         listing = list_tfds(source)
@@ -71,7 +80,7 @@ def list_source(spec: DataSpec) -> Listing:
 
 def is_on_this_machine(spec: DataSpec) -> bool:
     """Whether the pictures can be listed without a download."""
-    if not isinstance(spec.source, TfdsSpec):
+    if not isinstance(spec.source, TfdsSource):
         return True
     from transferkit.data.tfds_source import is_prepared
 
@@ -102,6 +111,7 @@ def load_data(listing: Listing, spec: DataSpec, *, seed: int, need_test: bool, p
         class_names=listing.class_names,
         images=prepared.images,
         labels=np.array([picture.label for picture in prepared.pictures], np.int32),
+        weights=np.array([picture.weight for picture in prepared.pictures], np.float32),
         paths=tuple(picture.path for picture in prepared.pictures),
         digests=prepared.digests,
         rows={split: np.asarray(keep)[splits == split] for split in SPLITS},

@@ -55,7 +55,8 @@ def prepare_pictures(listing: Listing, spec: DataSpec, *, progress: Progress) ->
     images = _allocate((len(listing.pictures), size_px, size_px, 3), spec.cache)
     pictures, digests, skipped = [], [], []
     with progress.task("reading pictures", len(listing.pictures), "pictures") as task:
-        for picture, result in zip(listing.pictures, _in_threads(decode, listing.read_all()), strict=True):
+        read = listing.read(range(len(listing.pictures)))
+        for picture, result in zip(listing.pictures, _in_threads(decode, read), strict=True):
             if isinstance(result, PictureError):
                 skipped.append(Skipped(picture.path, str(result)))
             else:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from transferkit.data.listing import SPLITS, Listing, Picture, Split
 from transferkit.errors import DataError
-from transferkit.recipe.data import TfdsSpec
+from transferkit.recipe.source import TfdsSource
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
@@ -32,7 +32,7 @@ _ALL_ANSWERS_S = 10.0
 _MAX_HOSTS = 8
 
 
-def list_tfds(spec: TfdsSpec) -> Listing:
+def list_tfds(spec: TfdsSource) -> Listing:
     """A dataset by name; downloaded and prepared by TFDS the first time.
 
     A picture's path is its TFDS example id, such as `tf_flowers-train.tfrecord-00000-of-00002__12`: shard and place
@@ -56,12 +56,13 @@ def list_tfds(spec: TfdsSpec) -> Listing:
     return Listing(
         class_names=tuple(builder.info.features[label_key].names),
         pictures=pictures,
-        read_all=partial(_read_pictures, builder, tuple(parts.values()), image_key),
+        read=partial(_read_pictures, builder, tuple(parts.values()), image_key),
+        any_order=False,
         origin=f"{builder.info.full_name} of TensorFlow Datasets",
     )
 
 
-def is_prepared(spec: TfdsSpec) -> bool:
+def is_prepared(spec: TfdsSource) -> bool:
     """Whether the dataset is on this machine, ready to be read.
 
     Raises:
@@ -70,7 +71,7 @@ def is_prepared(spec: TfdsSpec) -> bool:
     return _find_builder(spec).is_prepared()
 
 
-def _find_builder(spec: TfdsSpec) -> DatasetBuilder:
+def _find_builder(spec: TfdsSource) -> DatasetBuilder:
     import tensorflow_datasets as tfds
 
     _leave_devices_to_jax()
@@ -178,7 +179,7 @@ def _ask(url: str) -> str:
         return type(error).__name__
 
 
-def _choose_parts(builder: DatasetBuilder, spec: TfdsSpec) -> dict[Split, str]:
+def _choose_parts(builder: DatasetBuilder, spec: TfdsSource) -> dict[Split, str]:
     """What to read for each split, as TFDS split expressions."""
     if spec.splits is not None:
         return {split: part for split in SPLITS if (part := getattr(spec.splits, split)) is not None}
@@ -217,8 +218,12 @@ def _read(builder: DatasetBuilder, part: str, *, key: str) -> Iterator[tuple[byt
         ) from error
 
 
-def _read_pictures(builder: DatasetBuilder, parts: Sequence[str], image_key: str) -> Iterator[bytes]:
-    return (encoded for part in parts for _, encoded in _read(builder, part, key=image_key))
+def _read_pictures(
+    builder: DatasetBuilder, parts: Sequence[str], image_key: str, chosen: Sequence[int]
+) -> Iterator[bytes]:
+    wanted = set(chosen)
+    encoded = (picture for part in parts for _, picture in _read(builder, part, key=image_key))
+    return (picture for index, picture in enumerate(encoded) if index in wanted)
 
 
 def _refuse_unlabelled(pictures: Sequence[Picture], parts: Mapping[Split, str], builder: DatasetBuilder) -> None:

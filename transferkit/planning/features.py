@@ -7,8 +7,8 @@ from pathlib import Path
 from transferkit.data.listing import Split
 from transferkit.recipe.runtime import CacheSpec
 from transferkit.schedule.schedule import Phase
+from transferkit.store.rows import RowStore
 from transferkit.train.phase_run import cuts_in_reach
-from transferkit.train.store import RowStore
 
 _GB, _MB = 1e9, 2**20
 # A cut, and a split or the number of a view of the training pictures.

@@ -73,6 +73,7 @@ def _random_data(classifier: Classifier, recipe: Recipe) -> Data:
         class_names=tuple(map(str, range(num_classes))),
         images=np.random.default_rng(0).integers(0, 256, (batch_size, size_px, size_px, 3), dtype=np.uint8),
         labels=(rows % num_classes).astype(np.int32),
+        weights=np.ones(batch_size, np.float32),
         paths=(),
         digests=(),
         rows={"train": np.tile(rows, _MAX_STEPS), "validation": np.resize(rows, BATCH_SIZE), "test": rows[:0]},

@@ -1,44 +1,15 @@
-"""Where the pictures come from, and how they are split, sized and batched."""
+"""Where the pictures come from, and how they are chosen, split, sized and batched."""
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
-from transferkit.recipe.spec import Choice, Spec, choice_of
+from transferkit.recipe.imbalance import Imbalance, NoBalance
+from transferkit.recipe.source import Source
+from transferkit.recipe.spec import FromList, Spec
 
-
-class FolderSource(Choice):
-    """Pictures in one sub-folder per class, or in `train/`, `validation/`, `test/` folders of such sub-folders."""
-
-    kind: Literal["folder"] = "folder"
-    path: str = Field(min_length=1, description="Relative to where the command runs.")
-
-
-class TfdsSplits(Spec):
-    """Which of the data set's own examples go where, in TensorFlow Datasets' split syntax, such as `train[:80%]`."""
-
-    train: str = "train"
-    validation: str | None = None
-    test: str | None = None
-
-
-class TfdsSpec(Choice):
-    """A data set of TensorFlow Datasets, by name."""
-
-    kind: Literal["tfds"] = "tfds"
-    name: str = Field(min_length=1, description="Such as `tf_flowers`; `name/config:version` also works.")
-    data_dir: str | None = Field(None, description="Folder of prepared data sets; default ~/tensorflow_datasets.")
-    splits: TfdsSplits | None = Field(None, description="Default: the data set's own.")
-
-
-class SampleSource(Choice):
-    """The picture set that comes with transferkit."""
-
-    kind: Literal["sample"] = "sample"
-    name: Literal["clipart"] = "clipart"
-
-
-Source = choice_of(FolderSource, TfdsSpec, SampleSource, what="a source")
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], FromList]
 
 
 class SplitSpec(Spec):
@@ -46,15 +17,57 @@ class SplitSpec(Spec):
 
     validation: Annotated[float, Field(gt=0, lt=1, description="Chooses the best epoch, so it cannot be empty.")] = 0.1
     test: Annotated[float, Field(ge=0, lt=1, description="Reports, and is read once.")] = 0.1
+    method: Literal["stratified", "hash"] = Field(
+        "stratified",
+        description="stratified: exact shares of each class; hash: by name alone, so that a picture never moves.",
+    )
+    group: str | None = Field(
+        None,
+        min_length=1,
+        description="Pattern; pictures whose paths give the same match (its first group, if any) stay together.",
+    )
+    fold: str | None = Field(
+        None, pattern=r"^\d+/\d+$", description="Such as 2/5: the second of five parts tests, the others train."
+    )
+    manifest: str | None = Field(None, min_length=1, description="splits.csv of a run, whose splits are used again.")
+
+    @field_validator("group")
+    @classmethod
+    def _group_is_a_pattern(cls, group: str | None) -> str | None:
+        try:
+            re.compile(group or "")
+        except re.error as error:
+            raise ValueError(f"is no regular expression: {error}") from error
+        return group
+
+    @field_validator("fold")
+    @classmethod
+    def _fold_exists(cls, fold: str | None) -> str | None:
+        if fold is not None:
+            number, count = map(int, fold.split("/"))
+            if count < 2 or not 1 <= number <= count:
+                raise ValueError("must be a number and how many there are, from 1/2 on, such as 2/5")
+        return fold
 
 
 class DataSpec(Spec):
     """Pictures, from their source to the batches."""
 
     source: Source
+    class_names: Names | None = Field(None, min_length=2, description="In label order; default: sorted.")
+    keep_classes: Names | None = Field(None, min_length=1, description="The others are left out.")
+    rename: dict[str, str] = Field({}, description="New name by old one.")
+    merge: dict[str, Names] = Field({}, description="One class of several: their names by the new one.")
+    exclude: str | Names | None = Field(
+        None, description="Paths, or a file that lists them: one per line, or doctor's JSON."
+    )
+    duplicates: Literal["drop", "group"] = Field(
+        "drop", description="drop: copies of a file count once; group: and pictures that look alike stay in one split."
+    )
     split: SplitSpec = SplitSpec()
+    imbalance: Imbalance = NoBalance()
     image_size: PositiveInt | None = Field(None, le=4096, description="Pixels per side; default: the backbone's.")
     resize: Literal["crop", "pad", "stretch"] = "crop"
     batch_size: PositiveInt = Field(32, le=65_536, description="Global, over all replicas.")
-    cache: Literal["auto", "memory", "disk"] = Field("auto", description="Where prepared pictures are kept.")
+    cache: Literal["auto", "memory", "disk", "none"] = Field("auto", description="Where prepared pictures are kept.")
     max_megapixels: PositiveFloat = Field(100.0, description="Larger pictures are left out.")

@@ -7,17 +7,11 @@ from pydantic import Field, NonNegativeInt, field_validator
 
 from transferkit.recipe.augment import Augmentation
 from transferkit.recipe.data import DataSpec
+from transferkit.recipe.loss import BinaryCrossEntropy, CrossEntropy, Loss
 from transferkit.recipe.model import ModelSpec
 from transferkit.recipe.phases import Cosine, Head, LastStages, PhaseSpec
 from transferkit.recipe.runtime import CacheSpec, CheckpointSpec, RuntimeSpec
-from transferkit.recipe.spec import Choice, FromList, Spec, choice_of
-
-
-class CrossEntropy(Choice):
-    """Cross-entropy of the softmax."""
-
-    kind: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+from transferkit.recipe.spec import FromList, Spec
 
 
 class Recipe(Spec):
@@ -28,7 +22,7 @@ class Recipe(Spec):
     data: DataSpec
     model: ModelSpec = ModelSpec()
     augment: Annotated[tuple[Augmentation, ...], FromList] = ()
-    loss: choice_of(CrossEntropy, what="a loss") = CrossEntropy()
+    loss: Loss = CrossEntropy()
     phases: Annotated[tuple[PhaseSpec, ...], FromList, Field(min_length=1)] = (
         PhaseSpec(name="warm-up", train=Head(), epochs=10, learning_rate=1e-3, augment=False),
         PhaseSpec(
@@ -62,3 +56,8 @@ class Recipe(Spec):
         if len(set(splits)) < len(splits):
             raise ValueError("names a split twice")
         return splits
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have any number of classes."""
+        return isinstance(self.loss, BinaryCrossEntropy)

@@ -19,11 +19,11 @@ from transferkit.model.classifier import Classifier
 from transferkit.model.draws import Draws
 from transferkit.progress import Progress, Task
 from transferkit.recipe.recipe import Recipe
+from transferkit.store.room import make_room
+from transferkit.store.rows import RowStore, Writer, cache_root
 from transferkit.train.copies import as_array
 from transferkit.train.forward import BATCH_SIZE, compute_outputs, compute_own
 from transferkit.train.runtime import engine_identity
-from transferkit.train.store import RowStore, Writer, cache_root
-from transferkit.train.store_room import make_room
 from transferkit.train.strategy import Forward, Strategy
 
 # Rows that are computed before they are handed to the store.

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.errors import CacheError
-from transferkit.train.store_index import ENTRIES, HEADER_BYTES, Contents, as_array, index_end, make_entries
-from transferkit.train.store_room import cache_error
+from transferkit.store.index import ENTRIES, HEADER_BYTES, Contents, as_array, index_end, make_entries
+from transferkit.store.room import cache_error
 
 _FLUSH_BYTES, _FLUSH_S = 64 * 2**20, 5.0
 _BLOCK_BYTES = 4096  # what disks give room in

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from transferkit.errors import CacheError
-from transferkit.train import store_writer
-from transferkit.train.store import RowStore
+from transferkit.store import writer as store_writer
+from transferkit.store.rows import RowStore
 
 SHAPE = (3, 5)
 ENTRY_BYTES = 36

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from transferkit.errors import CacheError
-from transferkit.train import store_writer
-from transferkit.train.store import RowStore, cache_root
-from transferkit.train.store_room import list_stores
+from transferkit.store import writer as store_writer
+from transferkit.store.room import list_stores
+from transferkit.store.rows import RowStore, cache_root
 
 SHAPE = (3, 5)
 ENTRY_BYTES = 36

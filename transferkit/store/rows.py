@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from transferkit.errors import CacheError
-from transferkit.train.store_index import DIGESTS, ENTRIES, HEADER_BYTES, Contents, index_end, parse_entries
-from transferkit.train.store_room import KEY_FILE, cache_error, features_dir, lock_of, put_aside, touch, try_lock
-from transferkit.train.store_writer import Writer
+from transferkit.store.index import DIGESTS, ENTRIES, HEADER_BYTES, Contents, index_end, parse_entries
+from transferkit.store.room import KEY_FILE, cache_error, lock_of, put_aside, stores_dir, touch, try_lock
+from transferkit.store.writer import Writer
 
 _FORMAT = 1
 _MAGIC = f"transferkit rows {_FORMAT}\n".encode().ljust(32)
@@ -47,7 +47,7 @@ class RowStore:
         about = {"format": _FORMAT, "shape": self.shape, "dtype": self.dtype.str, "key": dict(key)}
         canonical = json.dumps(about, sort_keys=True, separators=(",", ":"), allow_nan=False)
         self._about = json.loads(canonical)
-        self.folder = features_dir(root) / hashlib.sha256(canonical.encode()).hexdigest()[:32]
+        self.folder = stores_dir(root) / hashlib.sha256(canonical.encode()).hexdigest()[:32]
         self._nothing = Contents(b"", np.empty(0, DIGESTS), np.empty((0, *self.shape), self.dtype))
         self._last = self._nothing
 

@@ -33,9 +33,9 @@ class StoreSize:
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def features_dir(root: Path) -> Path:
+def stores_dir(root: Path) -> Path:
     """The folder of a cache that holds its stores."""
-    return Path(os.path.abspath(root)) / "features"
+    return Path(os.path.abspath(root)) / "stores"
 
 
 def lock_of(folder: Path) -> FileLock:
@@ -90,7 +90,7 @@ def touch(folder: Path) -> None:
 
 def list_stores(root: Path) -> list[StoreSize]:
     """All stores of a cache, the longest unused first."""
-    folders = features_dir(root).glob("*")
+    folders = stores_dir(root).glob("*")
     stores = [_size(folder) for folder in folders if _STORE.fullmatch(folder.name) and folder.is_dir()]
     return sorted(stores, key=lambda store: store.used_ns)
 
@@ -109,7 +109,7 @@ def make_room(root: Path, needed_bytes: int, *, max_gb: float, keep: Path | None
     Raises:
         CacheError: nothing can be said about the disk.
     """
-    for folder in features_dir(root).glob("*"):
+    for folder in stores_dir(root).glob("*"):
         if _REMOVED.fullmatch(folder.name):  # whoever removed it was killed on the way
             shutil.rmtree(folder, ignore_errors=True)
     stores = list_stores(root)
@@ -138,9 +138,9 @@ def make_room(root: Path, needed_bytes: int, *, max_gb: float, keep: Path | None
 
 def _excess_bytes(root: Path, stores: list[StoreSize], needed_bytes: int, max_gb: float) -> float:
     try:
-        disk = disk_usage(features_dir(root))
+        disk = disk_usage(stores_dir(root))
     except OSError as error:
-        raise cache_error(features_dir(root), error, needed_bytes) from error
+        raise cache_error(stores_dir(root), error, needed_bytes) from error
     margin = min(_GB, disk.total // 20)  # other programs go on needing the disk
     taken = sum(store.num_bytes for store in stores)
     return max(taken + needed_bytes - max_gb * _GB, needed_bytes + margin - disk.free)

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transferkit.train.store import RowStore
-from transferkit.train.store_room import make_room
+from transferkit.store.room import make_room
+from transferkit.store.rows import RowStore
 
 NUM_ROWS, SHAPE = 800, (64, 8)
 
@@ -23,8 +23,8 @@ import hashlib, os, resource, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np
 from transferkit.errors import CacheError
-from transferkit.train import store_writer
-from transferkit.train.store import RowStore
+from transferkit.store import writer as store_writer
+from transferkit.store.rows import RowStore
 
 store = RowStore(Path(sys.argv[1]), {{"backbone": "a"}}, shape={SHAPE}, dtype="float32")
 digests = [hashlib.sha256(str(number).encode()).digest() for number in range({NUM_ROWS})]

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from transferkit.train.store import RowStore
-from transferkit.train.store_room import list_stores, make_room
+from transferkit.store.room import list_stores, make_room
+from transferkit.store.rows import RowStore
 
 DIGESTS = [hashlib.sha256(str(number).encode()).digest() for number in range(1000)]
 
