@@ -179,7 +179,7 @@ def test_store_has_a_folder_for_each_key_shape_and_dtype(tmp_path):
     ]
 
     assert len({store.folder for store in stores}) == 4
-    assert {store.folder.parent for store in stores} == {tmp_path / "features"}
+    assert {store.folder.parent for store in stores} == {tmp_path / "stores"}
 
 
 def test_order_of_the_key_does_not_matter(tmp_path):

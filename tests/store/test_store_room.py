@@ -45,7 +45,7 @@ def test_make_room_removes_the_longest_unused_and_no_more_than_needed(tmp_path):
 
     assert room
     assert left(stores) == "cd"
-    assert sorted(path.suffix for path in (tmp_path / "features").iterdir()) == ["", ""] + [".lock"] * 4
+    assert sorted(path.suffix for path in (tmp_path / "stores").iterdir()) == ["", ""] + [".lock"] * 4
 
 
 def test_make_room_removes_nothing_while_there_is_room(tmp_path):
@@ -106,8 +106,8 @@ def test_every_use_of_a_store_counts_as_one(tmp_path, use):
 
 def test_make_room_touches_nothing_but_stores_and_their_remains(tmp_path):
     make_stores(tmp_path, "ab")
-    remains = tmp_path / "features" / f"{'0' * 32}.removed-{'1' * 8}"
-    foreign = [tmp_path / "photos", tmp_path / "features" / "photos", tmp_path / "features" / "x.removed-me"]
+    remains = tmp_path / "stores" / f"{'0' * 32}.removed-{'1' * 8}"
+    foreign = [tmp_path / "photos", tmp_path / "stores" / "photos", tmp_path / "stores" / "x.removed-me"]
     for folder in (remains, *foreign):
         folder.mkdir()
         (folder / "one.jpg").write_bytes(b"picture")

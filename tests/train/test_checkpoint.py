@@ -302,3 +302,14 @@ def test_writing_needs_no_second_copy_in_memory(checkpoints):
 
     # NumPy writes pieces of 16 MB, and holds two at a time.
     assert peak_mb < 40
+
+
+def test_array_under_two_names_is_written_once_and_read_under_both(checkpoints):
+    array = np.arange(100_000.0)
+
+    checkpoints.write({}, {"weights/w": array, "best/w": array, "best_of_phase/w": array.copy()})
+
+    (path,) = checkpoints.folder.iterdir()
+    assert 2 * array.nbytes <= path.stat().st_size < 2.1 * array.nbytes
+    assert all(bits(one) == bits(array) for one in checkpoints.latest().arrays.values())
+    assert len(checkpoints.latest().arrays) == 3

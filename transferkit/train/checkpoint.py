@@ -54,7 +54,8 @@ class Checkpoints:
     def write(self, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
         """Add a checkpoint, then remove all but the last two.
 
-        Arrays go to disk one after the other in pieces: memory for a second copy of them is not needed.
+        Arrays go to disk one after the other in pieces: memory for a second copy of them is not needed. An array that
+        stands under several names is written once, and read back as one.
 
         Raises:
             CheckpointError: the disk is full or the folder cannot be written to. Earlier checkpoints are untouched.
@@ -161,10 +162,14 @@ def _sync_folder(folder: Path) -> None:
 def _write_zip(file: IO[bytes], meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     # Which types are not NumPy's own (bfloat16): .npy would keep their bits and forget what they are.
     foreign = {name: array.dtype.name for name, array in arrays.items() if array.dtype.isbuiltin == 2}
-    head = json.dumps({"meta": dict(meta), "names": list(arrays), "foreign": foreign}).encode()
+    first_names: dict[int, str] = {}
+    same = {name: first for name, one in arrays.items() if (first := first_names.setdefault(id(one), name)) != name}
+    head = json.dumps({"meta": dict(meta), "names": list(arrays), "same": same, "foreign": foreign}).encode()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         _write_member(archive, _META, np.frombuffer(head, np.uint8))
         for name, array in arrays.items():
+            if name in same:
+                continue
             bits = array.view(f"u{array.dtype.itemsize}") if name in foreign else array
             _write_member(archive, f"{_ARRAYS}{name}{_SUFFIX}", bits)
 
@@ -180,7 +185,10 @@ def _read_zip(file: IO[bytes]) -> Saved:
         if bad := archive.testzip():
             raise zipfile.BadZipFile(f"{bad} has a wrong checksum")
         head = json.loads(_read_member(archive, _META).tobytes())
-        arrays = {name: _read_member(archive, f"{_ARRAYS}{name}{_SUFFIX}") for name in head["names"]}
+        arrays = {}
+        for name in head["names"]:
+            first = head["same"].get(name)
+            arrays[name] = arrays[first] if first else _read_member(archive, f"{_ARRAYS}{name}{_SUFFIX}")
     if head["foreign"]:
         import ml_dtypes  # noqa: F401  # NumPy knows the names of its types from here on
 

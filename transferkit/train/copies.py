@@ -15,14 +15,14 @@ class WeightCopies:
     """
 
     def __init__(self) -> None:
-        self._moving: dict[str, Any] = {}
+        self.moving: dict[str, Any] = {}
         self._start: dict[str, np.ndarray] = {}
 
     def watch(self, moving: Mapping[str, Any]) -> None:
         """From here on these variables, by path, may change."""
         for path, variable in moving.items():
-            if path not in self._moving:
-                self._moving[path] = variable
+            if path not in self.moving:
+                self.moving[path] = variable
                 self._start[path] = as_array(variable)
 
     @property
@@ -32,12 +32,17 @@ class WeightCopies:
 
     def take(self) -> Copy:
         """The watched variables as they are now."""
-        return {path: as_array(variable) for path, variable in self._moving.items()}
+        return {path: as_array(variable) for path, variable in self.moving.items()}
 
     def put_back(self, copy: Copy) -> None:
         """Set all watched variables to a copy; what it does not have, to the start."""
-        for path, variable in self._moving.items():
+        for path, variable in self.moving.items():
             variable.assign(copy.get(path, self._start[path]))
+
+
+def bits_equal(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays of one shape and type are the same to the bit: zeros by their sign, no numbers by kind."""
+    return first is second or np.array_equal(*(np.ascontiguousarray(one).view(np.uint8) for one in (first, second)))
 
 
 def as_array(variable: Any) -> np.ndarray:

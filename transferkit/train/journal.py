@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from transferkit.errors import CheckpointError
 from transferkit.model.classifier import Classifier
 from transferkit.recipe.recipe import CheckpointSpec
 from transferkit.train.checkpoint import Checkpoints, Saved
-from transferkit.train.copies import Copy, WeightCopies, as_array
+from transferkit.train.copies import Copy, WeightCopies, as_array, bits_equal
 from transferkit.train.epoch import Epoch
 from transferkit.train.phase_run import PhaseRun
 from transferkit.train.runtime import engine_identity
@@ -117,7 +117,8 @@ class Journal:
         arrays = {}
         if run:
             run.steps.sync()
-            arrays = {f"state/{name}": as_array(one) for name, one in run.trainer.own_state().items()}
+            # Not copied: nothing changes before all is written.
+            arrays = {f"state/{name}": one.numpy() for name, one in run.trainer.own_state().items()}
         meta = {
             "phase": state.phase,
             "phase_start": state.phase_start,
@@ -128,10 +129,13 @@ class Journal:
             "start": self._start,
             "engine": self._engine,
         }
-        arrays |= {f"weights/{path}": one for path, one in self._copies.take().items()}
+        now = {path: one.numpy() for path, one in self._copies.moving.items()}
+        arrays |= {f"weights/{path}": one for path, one in now.items()}
         for name, best in (("best", state.best), ("best_of_phase", state.best_of_phase)):
             meta[name] = state.epochs.index(best.epoch) if best.epoch else None
-            arrays |= {f"{name}/{path}": one for path, one in best.weights.items()}
+            # One array under several names is written once; mostly all three are the epoch just trained.
+            others = [now, state.best.weights]
+            arrays |= {f"{name}/{path}": _first_equal(path, one, others) for path, one in best.weights.items()}
         self._checkpoints.write(meta, arrays)
 
     def latest(self) -> tuple[RunState, Saved] | None:
@@ -183,6 +187,12 @@ class Journal:
 def arrays_below(saved: Saved, name: str) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint whose names begin with `name/`."""
     return {key.removeprefix(f"{name}/"): one for key, one in saved.arrays.items() if key.startswith(f"{name}/")}
+
+
+def _first_equal(path: str, array: np.ndarray, others: Sequence[Copy]) -> np.ndarray:
+    """The first array with the same bits among others at the same path; else the array itself."""
+    found = (other[path] for other in others if path in other and bits_equal(other[path], array))
+    return next(found, array)
 
 
 def restore_run(run: PhaseRun, state: RunState, saved: Saved) -> None:
