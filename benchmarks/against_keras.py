@@ -184,12 +184,12 @@ def main(arguments: Sequence[str]) -> None:
         "warm-up": lambda: warm_up(images, labels, data, given.epochs),
         "last-stage": lambda: last_stage(images, labels, data, given.epochs),
         "accuracy": lambda: accuracy(given.epochs, seeds=3),
-        "everything": lambda: steps(SIZE_PX, 4 * BATCH_SIZE, 3, train=EVERYTHING),
+        "everything": lambda: steps(SIZE_PX, given.images, 2, train=EVERYTHING),
         "step": lambda: steps(96, 8 * BATCH_SIZE, 8, train=EVERYTHING),
     }
     for part in given.only:
         keras.backend.clear_session()
-        figures = {"images": given.images, "epochs": given.epochs} if part in ("warm-up", "last-stage") else {}
+        figures = {} if part in ("step", "accuracy") else {"images": given.images, "epochs": given.epochs}
         command = f"python benchmarks/against_keras.py --images {given.images} --epochs {given.epochs} --only {part}"
         write_results(f"against_keras_{part.replace('-', '_')}", command, {**figures, **measured[part]()})
 

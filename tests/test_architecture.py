@@ -11,7 +11,7 @@ import transferkit
 PACKAGE = Path(transferkit.__file__).parent
 # Parts in one row do not import each other.
 HOUSE = (
-    ("errors", "progress"),
+    ("errors", "progress", "home"),
     ("stop", "store", "download"),
     ("recipe",),
     ("data", "backbones"),

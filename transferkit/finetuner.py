@@ -2,17 +2,14 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import check_draft, load_recipe, warnings_for
-from transferkit.errors import RunFolderError, RuntimeSetupError, TransferkitError
+from transferkit.errors import RuntimeSetupError
 from transferkit.progress import ConsoleProgress, Progress, Quiet
 from transferkit.recipe.draft import draft_values
 from transferkit.recipe.dump import recipe_to_yaml
@@ -128,6 +125,7 @@ class FineTuner:
             TransferkitError: something that the user can mend: data, weights, the run folder, a diverging loss.
             Preempted: SIGTERM came; there is a checkpoint.
         """
+        from transferkit.bundle.opening import default_run_dir
         from transferkit.bundle.unfinished import check_run_dir
         from transferkit.train.cluster import find_cluster, ignored_cluster, spans_processes
         from transferkit.train.peers import meet_peers
@@ -137,7 +135,7 @@ class FineTuner:
         self._start_keras()
         with on_sigterm() as stop, meet_peers(cluster, recipe_digest=_digest(recipe), stop=stop) as peers:
             if peers.is_chief:
-                run_dir = Path(run_dir) if run_dir else _default_run_dir(recipe, resume=resume)
+                run_dir = Path(run_dir) if run_dir else default_run_dir(recipe, resume=resume)
                 check_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume)
             told = StoppableProgress(progress or ConsoleProgress(), stop) if peers.is_chief else Quiet()
             alone = not spans_processes(strategy=runtime.strategy, backend=runtime.backend)
@@ -157,6 +155,7 @@ class FineTuner:
     def _run(self, run_dir: Path, peers: "Peers", *, overwrite: bool, resume: bool, progress: Progress) -> RunResult:
         """The run itself, in each of its processes alike; all but the chief write into a scratch folder."""
         from transferkit.bundle import run_folder
+        from transferkit.bundle.opening import folder_of
         from transferkit.bundle.versions import collect_versions
         from transferkit.data.load import list_source, load_data
         from transferkit.evaluate.evaluate import evaluate_splits
@@ -200,7 +199,7 @@ class FineTuner:
         )
 
         is_chief = strategy.process == 0
-        with _folder_of(run_dir, recipe, is_chief=is_chief, overwrite=overwrite, resume=resume) as folder:
+        with folder_of(run_dir, recipe, is_chief=is_chief, overwrite=overwrite, resume=resume) as folder:
             peers.barrier("run folder")  # the chief has removed checkpoints of a run that is replaced
             run_folder.write_json(folder / "versions.json", collect_versions(recipe, precision, strategy))
             run_folder.write_data(folder, data)
@@ -256,40 +255,6 @@ class FineTuner:
         spec = BACKBONES[self.recipe.model.backbone]
         classifier = build_classifier(self.recipe.model, spec, num_classes=2, load=False, **shape)
         resolve_schedule(self.recipe.phases, stages=classifier.stages, steps_per_epoch=1, augment=False)
-
-
-def _default_run_dir(recipe: Recipe, *, resume: bool) -> Path:
-    from transferkit.bundle.run_folder import choose_run_dir
-    from transferkit.bundle.unfinished import find_unfinished
-
-    if not resume:
-        return choose_run_dir(recipe.name, datetime.now())
-    if found := find_unfinished(Path("runs"), recipe):
-        return found
-    raise RunFolderError(
-        "runs/ holds no unfinished run of this recipe, every setting the same.\n"
-        "Name the run's folder with --run-dir to see what differs, or leave out --resume to begin a new run."
-    )
-
-
-@contextmanager
-def _folder_of(run_dir: Path, recipe: Recipe, *, is_chief: bool, overwrite: bool, resume: bool) -> Iterator[Path]:
-    """Where a process writes: the chief the run folder, any other a scratch folder."""
-    from transferkit.bundle.run_folder import CHECKPOINTS, MODEL, remove_run_dir
-    from transferkit.bundle.unfinished import open_run_dir
-    from transferkit.train.checkpoint import Checkpoints
-
-    if is_chief:
-        with open_run_dir(run_dir, recipe=recipe, overwrite=overwrite, resume=resume):
-            try:
-                yield run_dir
-            except TransferkitError:
-                if not (run_dir / MODEL).exists() and Checkpoints(run_dir / CHECKPOINTS).is_empty:
-                    remove_run_dir(run_dir)  # nothing is trained, and the name is free for the next try
-                raise
-    else:
-        with TemporaryDirectory(prefix="transferkit-") as scratch:
-            yield Path(scratch)
 
 
 def _digest(recipe: Recipe) -> str:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from transferkit.errors import CacheError
+from transferkit.home import home_folder
 from transferkit.store.index import DIGESTS, ENTRIES, HEADER_BYTES, Contents, index_end, parse_entries
 from transferkit.store.room import KEY_FILE, cache_error, lock_of, put_aside, stores_dir, touch, try_lock
 from transferkit.store.writer import Writer
@@ -28,7 +29,7 @@ _MAGIC = f"transferkit rows {_FORMAT}\n".encode().ljust(32)
 
 def cache_root(folder: str | None, environ: Mapping[str, str]) -> Path:
     """Where stores lie: the folder asked for, else `$TRANSFERKIT_HOME`, else `~/.cache/transferkit`."""
-    return Path(folder or environ.get("TRANSFERKIT_HOME") or "~/.cache/transferkit").expanduser()
+    return Path(folder).expanduser() if folder else home_folder(environ)
 
 
 class RowStore:
