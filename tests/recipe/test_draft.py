@@ -125,7 +125,7 @@ phases:
 
 
 def test_faults_of_the_file_the_fields_between_fields_and_the_tables_come_in_one_list(complaints):
-    assert complaints(BROKEN, "phases[1].epoch=7", "loss=focal", "evaluate") == [
+    assert complaints(BROKEN, "phases[1].epoch=7", "loss=fokal", "evaluate") == [
         "line 1, name: 'a b' may hold letters, digits, '_', '-' and '.' only, since it begins a folder's name",
         "line 2, seed: true must be a whole number",
         "line 3: 'seed' stands here twice (first on line 2)",
@@ -142,7 +142,7 @@ def test_faults_of_the_file_the_fields_between_fields_and_the_tables_come_in_one
         "line 24, phases[1].ramp_epochs: 9 must lie between 0 and epochs (5)",
         "line 25, phases[1]: a key must be text, not 3",
         "--set: 'evaluate' must look like KEY=VALUE, such as phases[0].epochs=3",
-        "--set, loss: 'focal' is not built yet; use cross_entropy",
+        "--set, loss: 'fokal' is not the name of a loss; did you mean 'focal'?",
         "--set, phases[1]: 'epoch' is not a key here; did you mean 'epochs'?",
     ]
 

@@ -30,8 +30,12 @@ RICH = {
             "tfds": "tf_flowers",
             "data_dir": "d",
             "splits": {"train": "train", "validation": "validation", "test": "test"},
-        }
+        },
+        "rename": {"old": "new"},
+        "merge": {"one": ["a", "b"]},
+        "imbalance": {"effective_number": 0.9},
     },
+    "loss": {"focal": 1},
     "model": {"head": {"hidden": [8]}},
     "augment": [
         "flip", {"rotate": 10}, {"translate": 0.1}, {"zoom": 0.1}, {"crop_resize": 0.5}, {"brightness": 0.1},
@@ -52,6 +56,9 @@ RICH = {
         for index, train in enumerate(TRAIN)
     ],
 }  # fmt: skip
+TABLE = {"data": {"source": {"csv": "labels.csv", "root": "photos"}}, "loss": "binary_cross_entropy"}
+ARCHIVE = {"data": {"source": {"archive": "https://a/b.zip"}}}
+ARRAYS = {"data": {"source": {"arrays": "0" * 64}}}
 FOLDER = {"data": {"source": {"folder": "photos"}}, "augment": ["flip"]}
 # Another value for each key; a whole path goes before a bare key.
 ALTERNATIVES = {
@@ -69,7 +76,12 @@ ALTERNATIVES = {
     "smoothness_px": 7, "stage_decay": 0.3, "strategy": "single", "strength": 0.7, "strength_px": 7, "test": 0.3,
     "train": "all", "data.source.tfds.splits.train": "other", "data.source.tfds.splits.validation": "other",
     "data.source.tfds.splits.test": "other", "validation": 0.3, "views": 3, "weight_decay": 0.3,
-    "weights": "none", "xla": "on",
+    "weights": "none", "xla": "on", "beta": 0.7, "class_names": ["a", "b"], "one": ["a"], "digest": "1" * 64,
+    "old": "other", "data.source.archive.folder": "other", "duplicates": "group", "exclude": ["other"],
+    "fold": "2/5", "gamma": 3, "group": "other", "group_column": "other", "imbalance": "oversample",
+    "keep_classes": ["a", "b"], "label_column": "other", "manifest": "other", "method": "hash", "path_column": "other",
+    "root": "other", "separator": "|", "sha256": "1" * 64, "split_column": "other", "try_gcs": True,
+    "url": "https://a/c.zip", "weight_column": "other",
 }  # fmt: skip
 
 
@@ -111,6 +123,11 @@ CASES = {
     if path[-2:] != ("optimizer", "name")
 }
 CASES["data.source.folder.path"] = (FOLDER_DATA, ("data", "source", "folder", "path"))
+for source, values in {"csv": TABLE, "archive": ARCHIVE, "arrays": ARRAYS}.items():
+    written = written_out(resolve(values))
+    for key in written["data"]["source"][source]:
+        CASES[f"data.source.{source}.{key}"] = (written, ("data", "source", source, key))
+CASES["data.imbalance"] = (FOLDER_DATA, ("data", "imbalance"))
 # The rich recipe has cutmix, which views cannot go with.
 CASES["phases[].views"] = (FOLDER_DATA, ("phases", 1, "views"))
 JAX_DATA = {**FOLDER_DATA, "runtime": {**FOLDER_DATA["runtime"], "backend": "jax"}}

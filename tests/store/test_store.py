@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -153,7 +152,7 @@ def test_rows_of_another_kind_are_refused(tmp_path, digests, rows):
 def test_read_of_missing_rows_says_how_many_and_what_to_do(tmp_path):
     fill(open_store(tmp_path), range(3))
 
-    with pytest.raises(CacheError, match=r"(?s)2 of 4 stored features are missing.*cache\.max_gb"):
+    with pytest.raises(CacheError, match=r"(?s)2 of 4 stored rows are missing.*cache\.max_gb"):
         open_store(tmp_path).read(digests_of([0, 1, 8, 9]))
 
 
@@ -279,31 +278,12 @@ def test_error_inside_the_block_stays_what_it_is_and_costs_no_rows(tmp_path):
 # How quick it is
 
 
-def test_128_rows_of_2048_are_gathered_within_a_millisecond(tmp_path):
-    store = open_store(tmp_path, shape=(2048,))
-    with store.writer() as writer:
-        writer.append(digests_of(range(2000)), np.ones((2000, 2048), np.float32))
-    stored = store.read(digests_of(range(2000)))
-    chosen = np.random.default_rng(0).integers(0, 2000, (100, 128))
-
-    times_s = []
-    for rows in chosen:
-        start = time.perf_counter()
-        stored[rows]
-        times_s.append(time.perf_counter() - start)
-
-    assert min(times_s) < 1e-3  # 0.15 ms on an idle machine
-
-
-def test_50_000_digests_are_found_within_half_a_second(tmp_path):
+def test_50_000_digests_are_found_in_any_order(tmp_path):
     digests = digests_of(range(50_000))
     with open_store(tmp_path, shape=()).writer() as writer:
         writer.append(digests, np.arange(50_000, dtype=np.float32))
-    store = open_store(tmp_path, shape=())
+    order = np.random.default_rng(0).permutation(50_000)
 
-    start = time.perf_counter()
-    positions = store.find(digests)
-    time_s = time.perf_counter() - start
+    positions = open_store(tmp_path, shape=()).find([digests[row] for row in order])
 
-    assert np.array_equal(positions, np.arange(50_000))
-    assert time_s < 0.5  # 0.05 s on an idle machine
+    assert np.array_equal(positions, order)

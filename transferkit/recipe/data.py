@@ -7,7 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, field_validator
 
 from transferkit.recipe.imbalance import Imbalance, NoBalance
 from transferkit.recipe.source import Source
-from transferkit.recipe.spec import FromList, Spec
+from transferkit.recipe.spec import FromList, Frozen, FrozenDict, Spec
 
 Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], FromList]
 
@@ -26,9 +26,7 @@ class SplitSpec(Spec):
         min_length=1,
         description="Pattern; pictures whose paths give the same match (its first group, if any) stay together.",
     )
-    fold: str | None = Field(
-        None, pattern=r"^\d+/\d+$", description="Such as 2/5: the second of five parts tests, the others train."
-    )
+    fold: str | None = Field(None, description="Such as 2/5: the second of five parts tests, the others train.")
     manifest: str | None = Field(None, min_length=1, description="splits.csv of a run, whose splits are used again.")
 
     @field_validator("group")
@@ -37,16 +35,15 @@ class SplitSpec(Spec):
         try:
             re.compile(group or "")
         except re.error as error:
-            raise ValueError(f"is no regular expression: {error}") from error
+            raise ValueError(f"is no pattern: {error.msg}") from error
         return group
 
     @field_validator("fold")
     @classmethod
     def _fold_exists(cls, fold: str | None) -> str | None:
-        if fold is not None:
-            number, count = map(int, fold.split("/"))
-            if count < 2 or not 1 <= number <= count:
-                raise ValueError("must be a number and how many there are, from 1/2 on, such as 2/5")
+        number, _, count = (fold or "1/2").partition("/")
+        if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
+            raise ValueError("must be a number and how many there are, from 1/2 on, such as 2/5")
         return fold
 
 
@@ -56,8 +53,10 @@ class DataSpec(Spec):
     source: Source
     class_names: Names | None = Field(None, min_length=2, description="In label order; default: sorted.")
     keep_classes: Names | None = Field(None, min_length=1, description="The others are left out.")
-    rename: dict[str, str] = Field({}, description="New name by old one.")
-    merge: dict[str, Names] = Field({}, description="One class of several: their names by the new one.")
+    rename: Annotated[dict[str, str], Frozen] = Field(FrozenDict(), description="New name by old one.")
+    merge: Annotated[dict[str, Names], Frozen] = Field(
+        FrozenDict(), description="One class of several: their names by the new one."
+    )
     exclude: str | Names | None = Field(
         None, description="Paths, or a file that lists them: one per line, or doctor's JSON."
     )

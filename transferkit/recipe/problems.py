@@ -13,11 +13,8 @@ from transferkit.recipe.recipe import Recipe
 from transferkit.recipe.spec import Choice, Spec
 from transferkit.recipe.yaml_tree import Path, Tree, path_text
 
-# Settled names that nothing acts on yet, as `path=value`.
-NOT_BUILT_YET: frozenset[str] = frozenset()
 # Keys that people expect.
 _UNKNOWN_KEYS = {"data.split.train": "is no key: what validation and test leave over trains"}
-_NOT_BUILT = "is not built yet"
 _NUMBER = re.compile(r"[-+.\deE]*\d")
 # By pydantic's error type; filled in with the error's context.
 _RULES = {
@@ -34,7 +31,8 @@ _RULES = {
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must not be empty",
     "string_too_long": "must be at most {max_length} characters long",
-    "too_short": "must have at least one entry",
+    "too_short": "must have {min_length} or more entries",
+    "dict_type": "must be a mapping of keys",
 }
 
 
@@ -79,10 +77,6 @@ def _fault(entry: Mapping[str, Any], path: Path, tree: Tree) -> Fault:
         allowed = tuple(re.findall(r"'([^']*)'", context["expected"]))
     elif kind == "model_type":
         allowed = _keys_of(_spec_at(entry["loc"]))
-    if unbuilt := _not_built(path, entry["input"]):
-        *others, last = allowed
-        instead = f"{', '.join(others)} or {last}" if others else last
-        return Fault(path, Problem(path_text(path), unbuilt, f"{_NOT_BUILT}; use {instead}", where=where))
     return Fault(path, Problem(path_text(path), given, _rule(entry), allowed, where))
 
 
@@ -103,12 +97,6 @@ def _rule(entry: Mapping[str, Any]) -> str:
     if kind == "int_type" and isinstance(given, float) and given.is_integer():
         return f"{rule}: {int(given)}"
     return rule
-
-
-def _not_built(path: Path, given: object) -> str | None:
-    """The settled name in `given` that nothing acts on yet."""
-    names = [name for name in (given if isinstance(given, dict) else [given]) if isinstance(name, str)]
-    return next((name for name in names if f"{path_text(path)}={name}" in NOT_BUILT_YET), None)
 
 
 def written_path(location: Path, data: object) -> Path:

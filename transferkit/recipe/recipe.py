@@ -35,7 +35,9 @@ class Recipe(Spec):
             stage_decay=0.5,
         ),
     )
-    monitor: Literal["val_accuracy", "val_loss"] = Field("val_accuracy", description="Chooses the best epoch.")
+    monitor: Literal["val_accuracy", "val_map", "val_loss"] = Field(
+        "val_accuracy", description="Chooses the best epoch; val_map: mean average precision, of any number of classes."
+    )
     evaluate: Annotated[
         tuple[Literal["validation", "test"], ...], FromList, Field(description="Splits that are reported.")
     ] = ("validation", "test")

@@ -1,10 +1,27 @@
 """Where the pictures come from."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from transferkit.recipe.spec import Choice, Spec, choice_of
+
+
+def _of_the_web(url: str) -> str:
+    if not re.match("https?://[^/]", url):
+        raise ValueError("must begin with http:// or https://")
+    return url
+
+
+def _hexadecimal(digest: str) -> str:
+    if not re.fullmatch("[0-9a-f]{64}", digest):
+        raise ValueError("must be 64 digits, 0–9 and a–f")
+    return digest
+
+
+Url = Annotated[str, AfterValidator(_of_the_web)]
+Sha256 = Annotated[str, AfterValidator(_hexadecimal)]
 
 
 class FolderSource(Choice):
@@ -18,8 +35,8 @@ class ArchiveSource(Choice):
     """Pictures in class folders inside a .zip or .tar file, which is downloaded and unpacked once."""
 
     kind: Literal["archive"] = "archive"
-    url: str = Field(pattern=r"^https?://", description="Where the file is.")
-    sha256: str | None = Field(None, pattern=r"^[0-9a-f]{64}$", description="Of the file; another file is refused.")
+    url: Url = Field(description="Where the file is.")
+    sha256: Sha256 | None = Field(None, description="Of the file; another file is refused.")
     folder: str | None = Field(
         None, min_length=1, description="In the archive, with the class folders; default: found."
     )
@@ -78,7 +95,7 @@ class ArraysSource(Choice):
     """Pictures that Python code hands to `FineTuner`; a recipe file cannot name them."""
 
     kind: Literal["arrays"] = "arrays"
-    digest: str = Field(pattern=r"^[0-9a-f]{64}$", description="sha256 of pictures and labels.")
+    digest: Sha256 = Field(description="sha256 of pictures and labels.")
 
 
 class SampleSource(Choice):

@@ -6,7 +6,7 @@ from functools import partial, reduce
 from operator import or_
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 from pydantic_core import PydanticCustomError
 
 
@@ -81,6 +81,21 @@ def choice_of(*rows: type[Choice], what: str) -> Any:
     table = {row.model_fields["kind"].default: row for row in rows}
     union = Annotated[reduce(or_, rows), Field(discriminator="kind")] if len(rows) > 1 else rows[0]
     return Annotated[union, BeforeValidator(partial(_unfold, rows=table, what=what)), PlainSerializer(_fold)]
+
+
+class FrozenDict(dict):
+    """A mapping that stays as it is, so that a spec with one can be hashed."""
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(tuple(sorted(self.items())))
+
+    def _refuse(self, *_: object, **__: object) -> None:
+        raise TypeError("a recipe does not change; make another one with model_copy")
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
+
+
+Frozen = AfterValidator(FrozenDict)
 
 
 def _as_tuple(given: object) -> object:
