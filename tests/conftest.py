@@ -5,7 +5,10 @@ import os
 # Before TensorFlow is imported anywhere: its C++ side prints lines that hide a test's own output.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +68,92 @@ def folder_maker():
 def session_folder_maker():
     """`make_folder`, for fixtures that outlive a test."""
     return make_folder
+
+
+class Asked(BaseHTTPRequestHandler):
+    """One request to the web server, and the ways to answer it."""
+
+    web: "Web"
+    content: bytes
+
+    def do_GET(self) -> None:
+        name = self.path.lstrip("/")
+        self.content = self.web.files.get(name, b"")
+        self.web.asked.append((name, self.headers.get("Range")))
+        answer = self.web.answers.pop(0) if self.web.answers else self.web.always
+        answer(self) if name in self.web.files else self.send_error(404)
+
+    def send_file(
+        self, content: bytes | None = None, *, ranges: bool = True, tag: str | None = "", until: int | None = None
+    ) -> None:
+        """Answer as a good server does.
+
+        Args:
+            content: instead of the file's.
+            ranges: whether the rest of a file can be had.
+            tag: the file's ETag; default: one that follows the content; `None`: none.
+            until: break off at this byte.
+        """
+        content = self.content if content is None else content
+        tag = f'"{sha256(content).hexdigest()[:8]}"' if tag == "" else tag
+        start = 0
+        condition = self.headers.get("If-Range")
+        if ranges and "Range" in self.headers and condition in (None, tag):
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        if start >= len(content) > 0:
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(content)}")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(content) - start))
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        if tag:
+            self.send_header("ETag", tag)
+        self.end_headers()
+        self.wfile.write(content[start:until])
+
+    def fall_silent(self) -> None:
+        """Neither send nor hang up before the test is over."""
+        self.wfile.flush()
+        self.web.is_over.wait(20)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class Web:
+    """A web server on this machine.
+
+    `answers` are what it does with the next requests, one each; after them it does `always`. `asked` is what came:
+    names, each with the Range header.
+    """
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.answers: list[Callable[[Asked], None]] = []
+        self.always: Callable[[Asked], None] = Asked.send_file
+        self.asked: list[tuple[str, str | None]] = []
+        self.is_over = threading.Event()
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Asked,), {"web": self}))
+        self.server.handle_error = lambda *_: None
+        threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def url(self, name: str = "") -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/{name}"
+
+    def stop(self) -> None:
+        self.is_over.set()
+        self.server.shutdown()
+        self.server.server_close()
+
+
+@pytest.fixture
+def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
+    """See `Web`."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    server = Web()
+    yield server
+    server.stop()

@@ -22,7 +22,7 @@ HOUSE = (
     ("evaluate", "doctor"),
     ("bundle", "report"),
     ("planning",),
-    ("plan",),
+    ("plan", "fetch"),
     ("finetuner",),
     ("studies",),
     ("cli",),

@@ -250,3 +250,25 @@ def test_l2_sp_of_a_head_alone_is_warned_about():
 )
 def test_what_goes_well_together_is_neither_refused_nor_warned_about(settings):
     assert warnings_for(checked({**PHASE, **settings}, runtime={"strategy": "mirrored"})) == ()
+
+
+# Losses and balance
+
+
+SEVERAL = {"loss": "binary_cross_entropy", "data": {"source": {"csv": "labels.csv"}}}
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
+def test_mean_average_precision_is_monitored_for_several_classes_alone(loss):
+    assert told(loss=loss, monitor="val_map") == [
+        "monitor: 'val_map' is measured with loss: binary_cross_entropy alone; use val_accuracy or val_loss"
+    ]
+    assert checked(**SEVERAL, monitor="val_map").monitor == "val_map"
+
+
+@pytest.mark.parametrize("kind", ["class_weight", "oversample", "effective_number"])
+def test_classes_that_a_picture_may_share_are_not_balanced(kind):
+    (problem,) = told(loss="binary_cross_entropy", data={**SEVERAL["data"], "imbalance": kind})
+
+    assert problem.startswith(f"data.imbalance: '{kind}' balances classes that exclude each other")
+    assert checked(data={**SEVERAL["data"], "imbalance": kind}).data.imbalance.kind == kind

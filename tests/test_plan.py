@@ -19,13 +19,14 @@ def make_tuner(picture_folder):
     """A fine-tuner of VGG16 at 32 px on 3 classes of 8 pictures: 12 train, 6 validate, 6 test, in batches of 5."""
     from transferkit import FineTuner
 
-    def make(*phases: dict, weights: str = "none", source: dict | None = None, **settings):
+    def make(*phases: dict, weights: str = "none", source: dict | None = None, data: dict | None = None, **settings):
         defaults = {"name": "one", "train": "head", "epochs": 2, "learning_rate": 1e-2}
         data = {
             "source": source or {"folder": str(picture_folder)},
             "split": {"validation": 0.25, "test": 0.25},
             "image_size": 32,
             "batch_size": 5,
+            **(data or {}),
         }
         return FineTuner(
             data,
@@ -51,7 +52,7 @@ def no_download(monkeypatch):
         raise AssertionError("a plan must not load weights")
 
     monkeypatch.setattr("transferkit.model.classifier.load_weights", refuse)
-    monkeypatch.setattr("urllib.request.urlopen", refuse)
+    monkeypatch.setattr("requests.get", refuse)
 
 
 def test_plan_counts_what_trains_and_the_steps(make_tuner):
@@ -327,3 +328,24 @@ def test_plan_in_a_notebook_shows_names_as_text(make_tuner):
 
     assert "<b>" not in markup
     assert "phase &lt;b&gt;bold" in markup
+
+
+def test_plan_counts_the_steps_of_oversampled_epochs(make_tuner, picture_folder):
+    for path in sorted((picture_folder / "class_2").iterdir())[4:]:
+        path.unlink()
+
+    plain, more = make_tuner({}).plan(), make_tuner({}, data={"imbalance": "oversample"}).plan(measure=True)
+
+    # Classes of 8, 8 and 4 pictures, half of each for training: 4 + 4 + 2, and 3 x 4.
+    assert [plan.phases[0].phase.steps_per_epoch for plan in (plain, more)] == [2, 3]
+    assert "3 steps of 5 per epoch" in str(more)
+
+
+def test_plan_measures_pictures_of_several_classes(make_tuner, picture_folder, tmp_path):
+    rows = [f"{path},{';'.join({path.parent.name, 'class_0'})}" for path in sorted(picture_folder.rglob("*.png"))]
+    (tmp_path / "labels.csv").write_text("path,label\n" + "\n".join(rows))
+
+    plan = make_tuner({}, source={"csv": str(tmp_path / "labels.csv")}, loss="binary_cross_entropy").plan(measure=True)
+
+    assert plan.num_pictures["train"] == 12
+    assert plan.phases[0].epoch_s > 0

@@ -20,6 +20,10 @@ class WeightsError(TransferkitError):
     """Weights that are not there, cannot be read, or belong to another backbone."""
 
 
+class DownloadError(TransferkitError):
+    """A file that cannot be had from the network."""
+
+
 class CacheError(TransferkitError):
     """A cache folder that cannot be read or written, or whose disk is full."""
 

@@ -19,7 +19,9 @@ from transferkit.stop import StoppableProgress, on_sigterm
 
 if TYPE_CHECKING:
     from transferkit.bundle.predictor import Prediction
-    from transferkit.evaluate.metrics import EvalReport
+    from transferkit.data.arrays_source import Arrays
+    from transferkit.evaluate.evaluate import Report
+    from transferkit.model.classifier import Classifier
     from transferkit.plan import Plan
     from transferkit.train.epoch import Epoch
     from transferkit.train.peers import Peers
@@ -43,7 +45,7 @@ class RunResult:
     """
 
     run_dir: Path
-    report: "Mapping[str, EvalReport]"
+    report: "Mapping[str, Report]"
     history: "tuple[Epoch, ...]"
     watch: "tuple[Watch, ...]"
     best: "Epoch | None"
@@ -66,18 +68,27 @@ class FineTuner:
     """Fine-tune one backbone on one set of pictures.
 
     Args:
-        data: a folder of pictures, or what a recipe's `data` section may hold, as a mapping.
+        data: a folder of pictures; or what a recipe's `data` section may hold, as a mapping; or the pictures
+            themselves: `(images, labels)` or `(images, labels, weights)` as arrays, a `tf.data.Dataset` or a Keras
+            `PyDataset` of such pairs; in a mapping, `{"source": {"arrays": …}}`.
         backbone: a name of the backbones table; default: the recipe's.
+        class_names: in label order; of pictures from Python, what the numbers in their labels stand for.
         settings: further recipe sections by name, such as `phases=[…]`, `augment=[…]`, `model={…}`, `seed=1`.
 
     Raises:
         RecipeError: all faults at once.
+        DataError: pictures from Python that cannot be used.
     """
 
     recipe: Recipe
+    arrays: "Arrays | None" = None
 
-    def __init__(self, data: Path | str | Mapping[str, Any], *, backbone: str | None = None, **settings: Any) -> None:
-        section = data if isinstance(data, Mapping) else {"source": {"folder": str(data)}}
+    def __init__(
+        self, data: Any, *, backbone: str | None = None, class_names: Iterable[str] | None = None, **settings: Any
+    ) -> None:
+        from transferkit.data.arrays_source import split_off_arrays
+
+        section, self.arrays = split_off_arrays(data, class_names)
         model = settings.pop("model", {})
         if backbone and isinstance(model, Mapping):
             model = {**model, "backbone": backbone}
@@ -101,7 +112,7 @@ class FineTuner:
         from transferkit.plan import make_plan
 
         self._start_keras()
-        return make_plan(self.recipe, measure=measure)
+        return make_plan(self.recipe, measure=measure, arrays=self.arrays)
 
     def run(
         self,
@@ -157,7 +168,10 @@ class FineTuner:
         from transferkit.bundle import run_folder
         from transferkit.bundle.opening import folder_of
         from transferkit.bundle.versions import collect_versions
-        from transferkit.data.load import list_source, load_data
+        from transferkit.data.balance import balance_training
+        from transferkit.data.load import load_data
+        from transferkit.data.source import list_source
+        from transferkit.doctor.quick import describe_findings, quick_findings
         from transferkit.evaluate.evaluate import evaluate_splits
         from transferkit.model.classifier import build_classifier, probability_model
         from transferkit.report.pictures import result_figures, sample_figures, training_figures
@@ -180,21 +194,33 @@ class FineTuner:
         shape = {"image_size_px": recipe.data.image_size, "seed": recipe.seed, "precision": precision}
         if any(phase.train.kind in _NAMES_LAYERS for phase in recipe.phases):
             self._check_layer_names(shape)
-        listing = list_source(recipe.data)
-        with strategy.scope():
-            classifier = build_classifier(
-                recipe.model,
-                spec,
-                num_classes=len(listing.class_names),
-                recompute=recipe.runtime.recompute,
-                **shape,
-            )
-        data = load_data(listing, recipe.data, seed=recipe.seed, need_test="test" in recipe.evaluate, progress=progress)
-        progress.say(data.describe())
+        listing = list_source(recipe.data, multi_label=recipe.multi_label, arrays=self.arrays)
+
+        def build(num_classes: int) -> "Classifier":
+            with strategy.scope():
+                recompute = recipe.runtime.recompute
+                return build_classifier(recipe.model, spec, num_classes=num_classes, recompute=recompute, **shape)
+
+        classifier = build(len(listing.class_names))  # first, since weights may be missing
+        data = load_data(
+            listing,
+            recipe.data,
+            cache=recipe.cache,
+            seed=recipe.seed,
+            need_test="test" in recipe.evaluate,
+            progress=progress,
+            margin=recipe.margin,
+        )
+        if len(data.class_names) < len(listing.class_names):
+            classifier = build(len(data.class_names))
+        balance = balance_training(data, recipe.data)
+        findings = quick_findings(data, listing, recipe.data, cache=recipe.cache, progress=progress)
+        for line in filter(None, (data.describe(), balance.describe(), *describe_findings(findings))):
+            progress.say(line)
         schedule = resolve_schedule(
             recipe.phases,
             stages=classifier.stages,
-            steps_per_epoch=-(-len(data.rows["train"]) // recipe.data.batch_size),
+            steps_per_epoch=balance.steps_per_epoch(recipe.data.batch_size),
             augment=bool(recipe.augment),
         )
 
@@ -203,6 +229,8 @@ class FineTuner:
             peers.barrier("run folder")  # the chief has removed checkpoints of a run that is replaced
             run_folder.write_json(folder / "versions.json", collect_versions(recipe, precision, strategy))
             run_folder.write_data(folder, data)
+            run_folder.write_balance(folder, balance)
+            run_folder.write_findings(folder, findings)
             run_folder.write_figures(folder, sample_figures(data, recipe))
 
             checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS)
@@ -218,7 +246,7 @@ class FineTuner:
             )
             run_folder.write_history(folder, training.epochs)
             run_folder.write_watch(folder, training.watch)
-            model = probability_model(classifier.network)
+            model = probability_model(classifier.network, multi_label=recipe.multi_label)
             if training.best:
                 run_folder.write_model(folder, model)
                 run_folder.write_figures(folder, training_figures(training))
@@ -232,15 +260,15 @@ class FineTuner:
             if training.interrupted:
                 return ended_early
             try:
-                report, probabilities = evaluate_splits(model, data, recipe, strategy=strategy, progress=progress)
+                found = evaluate_splits(model, data, recipe, strategy=strategy, progress=progress)
             except KeyboardInterrupt:
                 return ended_early
-            run_folder.write_predictions(folder, data, probabilities)
-            run_folder.write_figures(folder, result_figures(data, report, probabilities))
-            run_folder.write_results(folder, report)
+            run_folder.write_predictions(folder, data, found)
+            run_folder.write_figures(folder, result_figures(data, found))
+            run_folder.write_results(folder, found)
             if is_chief:
                 checkpoints.remove()
-        return RunResult(run_dir, report, *rows, training.best, model)
+        return RunResult(run_dir, found.reports, *rows, training.best, model)
 
     def _start_keras(self) -> None:
         from transferkit.train.runtime import choose_backend

@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from transferkit.backbones.table import BACKBONES
+from transferkit.data.arrays_source import Arrays
 from transferkit.data.listing import SPLITS, Split
-from transferkit.data.load import count_splits, is_on_this_machine, list_source
+from transferkit.data.balance import pictures_per_epoch
+from transferkit.data.load import count_splits, count_training
+from transferkit.data.source import is_on_this_machine, list_source
 from transferkit.model.classifier import build_classifier
 from transferkit.planning.measure import measure_phase
 from transferkit.planning.phases import PlannedPhase, PlannedStage, plan_phases, plan_stages
@@ -47,7 +50,7 @@ class Plan:
         data, model = self.recipe.data, self.recipe.model
         if self.num_pictures:
             counts = ", ".join(f"{self.num_pictures[split]} {split}" for split in SPLITS if self.num_pictures[split])
-            steps = -(-self.num_pictures["train"] // data.batch_size)
+            steps = self.phases[0].phase.steps_per_epoch
             text = f"{counts}, less unreadable files and copies; {steps} steps of {data.batch_size} per epoch"
         else:
             text = f"not on this machine yet: steps are unknown, the head is counted with {_UNKNOWN_CLASSES} classes"
@@ -74,17 +77,22 @@ class Plan:
         return f"<pre>{html.escape(str(self))}</pre>"
 
 
-def make_plan(recipe: Recipe, *, measure: bool) -> Plan:
+def make_plan(recipe: Recipe, *, measure: bool, arrays: Arrays | None = None) -> Plan:
     """Resolve a recipe's schedule on the built network. Downloads nothing.
 
     Args:
         measure: also time a few steps of every phase, on random pictures.
+        arrays: the pictures, where they come from Python.
 
     Raises:
         TransferkitError: the recipe does not fit the network or the data.
     """
-    listing = list_source(recipe.data) if is_on_this_machine(recipe.data) else None
+    here = is_on_this_machine(recipe.data)
+    listing = list_source(recipe.data, multi_label=recipe.multi_label, arrays=arrays) if here else None
     counts = count_splits(listing, recipe.data, seed=recipe.seed) if listing else None
+    if listing:
+        by_class = count_training(listing, recipe.data, seed=recipe.seed)
+        num_per_epoch = pictures_per_epoch(counts["train"], by_class, recipe.data.imbalance)
     precision = resolve_precision(recipe.runtime.precision)
     classifier = build_classifier(
         recipe.model,
@@ -99,7 +107,7 @@ def make_plan(recipe: Recipe, *, measure: bool) -> Plan:
     schedule = resolve_schedule(
         recipe.phases,
         stages=classifier.stages,
-        steps_per_epoch=-(-counts["train"] // recipe.data.batch_size) if counts else _UNKNOWN_STEPS,
+        steps_per_epoch=-(-num_per_epoch // recipe.data.batch_size) if counts else _UNKNOWN_STEPS,
         augment=bool(recipe.augment),
     )
     phases = plan_phases(schedule, classifier, counts, recipe.cache)

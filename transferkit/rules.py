@@ -16,6 +16,7 @@ Rule = Callable[[Recipe], Iterator[Problem]]
 PhaseRule = Callable[[Recipe, PhaseSpec], Iterator[Problem]]
 
 _TF_DISTRIBUTE = ("mirrored", "multi_worker")
+_ONE_CLASS_EACH = ("folder", "archive", "sample", "tfds")
 # The backend that each strategy needs, and what to do about the other one.
 _BACKEND_OF: Final = {
     "mirrored": ("tensorflow", "it is a part of TensorFlow; on JAX, use data_parallel"),
@@ -51,9 +52,32 @@ def image_is_large_enough(recipe: Recipe) -> Iterator[Problem]:
 
 def splits_leave_training_pictures(recipe: Recipe) -> Iterator[Problem]:
     split = recipe.data.split
-    if split.validation + split.test >= 1:
-        both = f"validation ({split.validation:g}) and test ({split.test:g})"
+    test = 1 / int(split.fold.split("/")[1]) if split.fold else split.test
+    if not split.manifest and split.validation + test >= 1:
+        what = f"fold: {split.fold} (1 of {round(1 / test)})" if split.fold else f"test ({split.test:g})"
+        both = f"validation ({split.validation:g}) and {what}"
         yield Problem("data.split", NOTHING, f"{both} leave nothing to train on; together they must be below 1")
+
+
+def splits_are_decided_once(recipe: Recipe) -> Iterator[Problem]:
+    split, groups_alike = recipe.data.split, recipe.data.duplicates == "group"
+    if split.manifest:
+        decided = f"the manifest ({split.manifest}) has put every picture into its split; leave out one of them"
+        others = {"split.fold": split.fold, "split.group": split.group}
+        others |= {"split.method": "hash" if split.method == "hash" else None}
+        others |= {"duplicates": "group" if groups_alike else None}
+        for key, given in others.items():
+            if given:
+                yield Problem(f"data.{key}", given, f"would change nothing: {decided}")
+    elif split.method == "hash" and split.fold:
+        rule = "divides into equal parts, which pictures that come later would move; use method: stratified with it"
+        yield Problem("data.split.fold", split.fold, rule)
+    elif split.method == "hash" and groups_alike:
+        rule = (
+            "cannot go with data.split.method: hash, since a picture that comes later may look like two others and so "
+            "move them; use method: stratified, or duplicates: drop"
+        )
+        yield Problem("data.duplicates", "group", rule)
 
 
 def results_have_their_split(recipe: Recipe) -> Iterator[Problem]:
@@ -62,10 +86,55 @@ def results_have_their_split(recipe: Recipe) -> Iterator[Problem]:
         (source.kind == "folder" and os.path.isdir(os.path.join(source.path, "test")))
         # Which splits a data set has is known only once it is there.
         or (source.kind == "tfds" and (source.splits is None or source.splits.test is not None))
+        or source.kind in ("archive", "csv", "jsonl", "parquet")
+        or recipe.data.split.fold
+        or recipe.data.split.manifest
     )
     if "test" in recipe.evaluate and recipe.data.split.test == 0 and not own:
         rule = "leaves no test split, but evaluate asks for one; raise it, or set evaluate: [validation]"
         yield Problem("data.split.test", 0, rule)
+
+
+def pictures_may_have_several_classes(recipe: Recipe) -> Iterator[Problem]:
+    kind = recipe.data.source.kind
+    if recipe.multi_label and kind in _ONE_CLASS_EACH:
+        rule = (
+            f"is for pictures of several classes, but source: {kind} gives one class each; use csv, jsonl or parquet "
+            "with a list in the label column, or loss: cross_entropy"
+        )
+        yield Problem("loss", "binary_cross_entropy", rule)
+
+
+def monitor_is_measured(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.monitor == "val_map" and not recipe.multi_label:
+        rule = "is measured with loss: binary_cross_entropy alone; use val_accuracy or val_loss"
+        yield Problem("monitor", "val_map", rule)
+
+
+def balanced_pictures_have_one_class(recipe: Recipe) -> Iterator[Problem]:
+    kind = recipe.data.imbalance.kind
+    if kind != "none" and recipe.multi_label:
+        rule = (
+            "balances classes that exclude each other, but with loss: binary_cross_entropy a picture may have several; "
+            "use none, and give pictures weights in the table where some shall count more"
+        )
+        yield Problem("data.imbalance", kind, rule)
+
+
+def pictures_can_be_read_when_asked_for(recipe: Recipe) -> Iterator[Problem]:
+    if recipe.data.cache == "none" and recipe.data.source.kind == "tfds":
+        rule = (
+            "reads a picture whenever it is asked for, which TensorFlow Datasets cannot: it reads from the first to "
+            "the last; use auto, disk or memory"
+        )
+        yield Problem("data.cache", "none", rule)
+
+
+def random_crop_comes_first(recipe: Recipe) -> Iterator[Problem]:
+    for index, one in enumerate(recipe.augment):
+        if index and one.kind == "random_crop":
+            rule = "must come first, and once: what comes after it acts on pictures of the size that the model sees"
+            yield Problem(f"augment[{index}]", "random_crop", rule)
 
 
 def backend_is_installed(recipe: Recipe) -> Iterator[Problem]:
@@ -180,7 +249,13 @@ RULES: Final[tuple[tuple[Rule, tuple[str, ...]], ...]] = (
     (weights_are_there, ("model.weights",)),
     (image_is_large_enough, ("model.backbone", "data.image_size")),
     (splits_leave_training_pictures, ("data.split",)),
-    (results_have_their_split, ("data.source", "data.split.test", "evaluate")),
+    (splits_are_decided_once, ("data.split", "data.duplicates")),
+    (results_have_their_split, ("data.source", "data.split", "evaluate")),
+    (pictures_may_have_several_classes, ("data.source", "loss")),
+    (monitor_is_measured, ("monitor", "loss")),
+    (balanced_pictures_have_one_class, ("data.imbalance", "loss")),
+    (pictures_can_be_read_when_asked_for, ("data.cache", "data.source")),
+    (random_crop_comes_first, ("augment",)),
     (backend_is_installed, ("runtime.backend",)),
     (strategy_fits_the_backend, ("runtime.backend", "runtime.strategy")),
     (steps_can_be_compiled_so, ("runtime.xla", "runtime.backend", "runtime.strategy")),

@@ -1,83 +1,41 @@
+"""Where a file of weights is found, where it goes, and what a person reads who cannot have it."""
+
 import hashlib
 import socket
-import threading
-import time
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import subprocess
+import sys
 
 import pytest
 
-from transferkit.backbones import download
 from transferkit.backbones.download import download_weights
 from transferkit.backbones.spec import WeightsFile
+from transferkit.download import transfer
 from transferkit.errors import WeightsError
-
-pytestmark = pytest.mark.model
 
 CONTENT = bytes(range(256)) * 40
 MD5 = hashlib.md5(CONTENT).hexdigest()
 NAME = "toy_notop.h5"
 
 
-@dataclass
-class Server:
-    """A web server on this machine; `answer` is what it does with a request."""
-
-    answer: object
-    url: str = ""
-    requests: list[str] = field(default_factory=list)
-
-    @property
-    def file(self) -> WeightsFile:
-        return WeightsFile(self.url, MD5)
-
-
-@contextmanager
-def serving(answer):
-    server = Server(answer)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            server.requests.append(self.path)
-            server.answer(self)
-
-        def log_message(self, *args):
-            pass
-
-    web = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    web.handle_error = lambda *args: None
-    server.url = f"http://127.0.0.1:{web.server_port}/models/{NAME}"
-    threading.Thread(target=web.serve_forever, args=(0.05,), daemon=True).start()
-    yield server
-    web.shutdown()
-    web.server_close()
-
-
-def send_content(handler, content=CONTENT, *, promised=None):
-    handler.send_response(200)
-    handler.send_header("Content-Length", str(promised or len(content)))
-    handler.end_headers()
-    handler.wfile.write(content)
-
-
-def send_half(handler):
-    send_content(handler, CONTENT[:100], promised=len(CONTENT))
-
-
-def send_other(handler):
-    send_content(handler, b"something else")
-
-
-def send_not_found(handler):
-    handler.send_error(404)
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch):
+    for name in ("ANSWER_S", "STALL_S", "PATIENCE_S"):
+        monkeypatch.setattr(transfer, name, 0.5)
+    monkeypatch.setattr(transfer, "FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def folders(tmp_path, monkeypatch):
+    """The two folders where weights are looked for: transferkit's and Keras'."""
+    monkeypatch.setenv("TRANSFERKIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    return tmp_path / "keras" / "models"
+    return tmp_path / "home" / "weights", tmp_path / "keras" / "models"
+
+
+@pytest.fixture
+def file(web):
+    web.files[NAME] = CONTENT
+    return WeightsFile(web.url(NAME), MD5)
 
 
 def fail_to_download(file) -> str:
@@ -86,156 +44,141 @@ def fail_to_download(file) -> str:
     return str(caught.value)
 
 
-def assert_helpful(message, file, cache):
+def assert_helpful(message, file, weights):
     assert message.startswith("The ImageNet weights of toy ")
     assert f"from:  {file.url}\n" in message
-    assert f"to:    {cache / NAME}\n" in message
-    assert "efficientnet_lite0" in message
-    assert "--set model.weights=PATH" in message
+    assert f"to:    {weights / NAME}\n" in message
+    assert len(message.splitlines()) < 12
+    for words in ("efficientnet_lite0", "--set model.weights=PATH", "TRANSFERKIT_MIRROR", "TRANSFERKIT_HOME", "fetch"):
+        assert words in message
 
 
-def test_download_puts_the_file_into_keras_cache(cache):
-    with serving(send_content) as server:
-        path = download_weights("toy", server.file)
+def test_download_puts_the_file_into_the_home_folder(folders, file):
+    path = download_weights("toy", file)
 
-    assert path == cache / NAME
+    assert path == folders[0] / NAME
     assert path.read_bytes() == CONTENT
-    assert [one.name for one in cache.iterdir()] == [NAME]
+    assert not folders[1].exists()
 
 
-def test_downloaded_file_is_used_again_without_asking_the_server(cache):
-    with serving(send_content) as server:
-        download_weights("toy", server.file)
-        server.requests.clear()
-
-        path = download_weights("toy", server.file)
-
-        assert path.read_bytes() == CONTENT
-        assert server.requests == []
+def test_home_may_be_given(tmp_path, file):
+    assert download_weights("toy", file, home=tmp_path / "to") == tmp_path / "to" / "weights" / NAME
 
 
-def test_file_that_keras_has_downloaded_before_needs_no_network(cache):
-    cache.mkdir(parents=True)
-    (cache / NAME).write_bytes(CONTENT)
+def test_downloaded_file_is_used_again_without_asking_the_server(web, file):
+    download_weights("toy", file)
+    web.asked.clear()
 
-    assert download_weights("toy", WeightsFile(f"http://127.0.0.1:9/{NAME}", MD5)) == cache / NAME
+    path = download_weights("toy", file)
+
+    assert path.read_bytes() == CONTENT
+    assert web.asked == []
 
 
-def test_cache_is_in_the_home_folder_unless_told_otherwise(tmp_path, monkeypatch):
+def test_file_that_keras_has_downloaded_before_is_used_as_it_is(folders, web, file):
+    folders[1].mkdir(parents=True)
+    (folders[1] / NAME).write_bytes(CONTENT)
+
+    assert download_weights("toy", file) == folders[1] / NAME
+    assert web.asked == []
+
+
+def test_keras_cache_is_in_the_user_s_folder_unless_told_otherwise(tmp_path, file, monkeypatch):
     monkeypatch.delenv("KERAS_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    (tmp_path / ".keras" / "models").mkdir(parents=True)
+    (tmp_path / ".keras" / "models" / NAME).write_bytes(CONTENT)
 
-    with serving(send_content) as server:
-        path = download_weights("toy", server.file)
+    assert download_weights("toy", file) == tmp_path / ".keras" / "models" / NAME
 
-    assert path == tmp_path / ".keras" / "models" / NAME
+
+def test_wrong_file_in_keras_cache_is_left_alone_and_not_used(folders, file):
+    folders[1].mkdir(parents=True)
+    (folders[1] / NAME).write_bytes(CONTENT[:50])
+
+    assert download_weights("toy", file) == folders[0] / NAME
+    assert (folders[1] / NAME).read_bytes() == CONTENT[:50]
 
 
 @pytest.mark.parametrize(
     ("answer", "reason"),
-    [(send_other, "hash does not match"), (send_half, "retrieval incomplete"), (send_not_found, "404")],
+    [
+        (lambda asked: asked.send_file(b"something else"), f"not {MD5}"),
+        (lambda asked: asked.send_file(until=100, ranges=False), "broke off"),
+        (lambda asked: asked.send_error(404), "404"),
+        (lambda asked: asked.fall_silent(), "no answer within 0.5 s"),
+    ],
+    ids=["another file", "half", "not found", "silent"],
 )
-def test_bad_answer_is_an_error_that_leaves_nothing(answer, reason, cache):
-    with serving(answer) as server:
-        message = fail_to_download(server.file)
+def test_bad_answer_is_an_error_that_says_what_to_do(answer, reason, folders, web, file):
+    web.always = answer
 
-    assert_helpful(message, server.file, cache)
+    message = fail_to_download(file)
+
+    assert_helpful(message, file, folders[0])
     assert reason in message
-    assert list(cache.parent.rglob("*")) == [cache]
+    assert not (folders[0] / NAME).exists()
+    web.always = lambda asked: asked.send_file()
+    assert download_weights("toy", file).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("answer", [send_other, send_half, send_not_found])
-def test_download_works_after_a_bad_answer(answer, cache):
-    with serving(answer) as server:
-        fail_to_download(server.file)
-        server.answer = send_content
+def test_file_that_is_not_the_published_one_is_replaced(folders, file):
+    folders[0].mkdir(parents=True)
+    (folders[0] / NAME).write_bytes(CONTENT[:50])
 
-        assert download_weights("toy", server.file).read_bytes() == CONTENT
+    assert download_weights("toy", file).read_bytes() == CONTENT
 
 
-def test_file_that_is_not_the_published_one_is_replaced(cache):
-    cache.mkdir(parents=True)
-    (cache / NAME).write_bytes(CONTENT[:50])
+def test_file_that_is_not_the_published_one_is_kept_and_not_used_where_it_cannot_be_replaced(folders, web, file):
+    folders[0].mkdir(parents=True)
+    (folders[0] / NAME).write_bytes(b"put there by hand")
+    web.files.clear()
 
-    with serving(send_content) as server:
-        assert download_weights("toy", server.file).read_bytes() == CONTENT
-
-
-def test_file_that_is_not_the_published_one_is_kept_and_not_used_where_it_cannot_be_replaced(cache):
-    cache.mkdir(parents=True)
-    (cache / NAME).write_bytes(b"put there by hand")
-
-    with serving(send_not_found) as server:
-        message = fail_to_download(server.file)
+    message = fail_to_download(file)
 
     assert "on this machine are not the published ones" in message
-    assert (cache / NAME).read_bytes() == b"put there by hand"
+    assert (folders[0] / NAME).read_bytes() == b"put there by hand"
 
 
-def test_refused_connection_is_an_error_that_says_what_to_do(cache):
+def test_refused_connection_is_an_error_that_says_what_to_do(folders):
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         file = WeightsFile(f"http://127.0.0.1:{unused.getsockname()[1]}/{NAME}", MD5)
 
         message = fail_to_download(file)
 
-    assert_helpful(message, file, cache)
+    assert_helpful(message, file, folders[0])
     assert "refused" in message
 
 
-@pytest.mark.parametrize("part", ["from the start", "half way"])
-def test_server_that_falls_silent_is_an_error_in_time(part, cache, monkeypatch):
-    monkeypatch.setattr(download, "ANSWER_S", 1.0)
-    released = threading.Event()
+def test_offline_run_is_told_how_the_file_can_come(folders, web, file, monkeypatch):
+    monkeypatch.setenv("TRANSFERKIT_OFFLINE", "1")
 
-    def fall_silent(handler):
-        if part == "half way":
-            send_half(handler)
-        released.wait(20)
+    message = fail_to_download(file)
 
-    with serving(fall_silent) as server:
-        start_s = time.monotonic()
-        message = fail_to_download(server.file)
-        seconds = time.monotonic() - start_s
-        released.set()
-
-    assert_helpful(message, server.file, cache)
-    assert seconds < 5
-    assert list(cache.parent.rglob("*")) == [cache]
+    assert_helpful(message, file, folders[0])
+    assert "this run is offline" in message
+    assert web.asked == []
 
 
-def test_name_lookup_that_hangs_is_an_error_in_time(cache, monkeypatch):
-    monkeypatch.setattr(download, "ANSWER_S", 0.5)
-    released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **options: released.wait(20) and [])
+def test_folder_that_cannot_be_written_is_an_error_that_names_it(folders, file):
+    folders[0].parent.write_text("a file where a folder should be")
 
-    start_s = time.monotonic()
-    message = fail_to_download(WeightsFile(f"http://weights.invalid/{NAME}", MD5))
-    seconds = time.monotonic() - start_s
-    released.set()
+    message = fail_to_download(file)
 
-    assert "no answer within 0.5 s" in message
-    assert seconds < 5
+    assert_helpful(message, file, folders[0])
+    assert str(folders[0].parent) in message.splitlines()[0]
 
 
-def test_an_error_comes_within_the_promised_15_seconds():
-    """Of two waits that follow each other, the first ends in an answer; only one can take its whole time."""
-    assert download.ANSWER_S < 15
+def test_downloading_needs_no_keras(web, file, tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from transferkit.backbones.download import download_weights; "
+        "from transferkit.backbones.spec import WeightsFile; "
+        f"download_weights('toy', WeightsFile({file.url!r}, {MD5!r})); "
+        "assert not {'keras', 'tensorflow', 'numpy'} & set(sys.modules), sorted(sys.modules)"
+    )
 
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
 
-def test_cache_that_cannot_be_written_is_an_error_that_names_it(cache):
-    cache.parent.write_text("a file where a folder should be")
-
-    with serving(send_content) as server:
-        message = fail_to_download(server.file)
-
-    assert_helpful(message, server.file, cache)
-
-
-def test_download_puts_back_the_socket_timeout():
-    before = socket.getdefaulttimeout()
-
-    with serving(send_content) as server:
-        download_weights("toy", server.file)
-
-    assert socket.getdefaulttimeout() == before
+    assert done.returncode == 0, done.stderr

@@ -76,3 +76,12 @@ def test_processes_on_several_machines_are_all_named(tmp_path, monkeypatch):
     text = how_to_go_on(load_recipe(QUICKSTART, changes), "quickstart", changes, tmp_path / "run")
 
     assert text.startswith("begin again, in every process of the run, with:\n")
+
+
+def test_an_offline_run_goes_on_offline(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFERKIT_OFFLINE", "1")
+
+    text = how_to_go_on(recipe, "quickstart", (), None)
+
+    assert text.endswith("transferkit finetune quickstart --offline")

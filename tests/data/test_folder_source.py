@@ -2,17 +2,23 @@
 
 import os
 import shutil
+import socket
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from transferkit.data.folder_source import list_folder, picture_files, read_picture_file
+from transferkit.data.folder_source import list_folder, read_picture_file
 from transferkit.errors import DataError, PictureError
 
 
 def save(path, color="red") -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (8, 8), color).save(path, format="PNG")
+
+
+def reasons_of(listing) -> dict[str, str]:
+    return {one.path: one.reason for one in listing.skipped}
 
 
 def test_classes_are_the_sorted_sub_folders(tmp_path):
@@ -97,15 +103,117 @@ def test_links_in_circles_end(tmp_path):
     save(tmp_path / "b" / "1.png", "blue")
     (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)
     (tmp_path / "up").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "b" / "2.png").symlink_to(tmp_path / "b" / "2.png")
 
-    assert [picture.path for picture in list_folder(tmp_path).pictures] == ["a/1.png", "b/1.png"]
+    listing = list_folder(tmp_path)
+
+    assert [picture.path for picture in listing.pictures] == ["a/1.png", "b/1.png", "b/2.png"]
+    assert "symbolic links" in str(list(listing.read([2]))[0])
+    assert reasons_of(listing) == {
+        "a/again": "a link to a folder, which is not followed",
+        "up": "a link back to a folder around it",
+    }
+
+
+def test_a_class_folder_may_be_a_link(tmp_path):
+    save(tmp_path / "elsewhere" / "1.png")
+    save(tmp_path / "photos" / "a" / "1.png")
+    (tmp_path / "photos" / "b").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+
+    assert [picture.path for picture in list_folder(tmp_path / "photos").pictures] == ["a/1.png", "b/1.png"]
 
 
 def test_a_folder_named_like_a_picture_is_no_picture(tmp_path):
     (tmp_path / "a" / "x.jpg").mkdir(parents=True)
     save(tmp_path / "a" / "y.jpg")
 
-    assert [path.name for path in picture_files(tmp_path)] == ["y.jpg"]
+    listing = list_folder(tmp_path)
+
+    assert [picture.path for picture in listing.pictures] == ["a/y.jpg"]
+    assert reasons_of(listing) == {"a/x.jpg": "a folder, though it is named like a picture"}
+
+
+def test_pictures_outside_of_class_folders_are_told_of(tmp_path):
+    save(tmp_path / "a" / "1.png")
+    save(tmp_path / "loose.png")
+    (tmp_path / "notes.txt").touch()
+
+    assert reasons_of(list_folder(tmp_path)) == {"loose.png": "lies in no class folder"}
+
+
+@pytest.mark.parametrize("name", ["pipe.jpg", "pipe"])
+def test_pipes_and_sockets_hold_nobody_up(tmp_path, name):
+    save(tmp_path / "a" / "1.png")
+    os.mkfifo(tmp_path / "a" / name)
+    with socket.socket(socket.AF_UNIX) as server, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path / "a")  # a socket's path may have some hundred characters only
+        server.bind("socket.png")
+
+        listing = list_folder(tmp_path)
+        read = dict(
+            zip([one.path for one in listing.pictures], listing.read(range(len(listing.pictures))), strict=True)
+        )
+
+    assert set(read) == {"a/1.png", "a/socket.png", *(["a/pipe.jpg"] if name == "pipe.jpg" else [])}
+    bad = [str(one) for one in read.values() if isinstance(one, PictureError)]
+    assert set(bad) == {"is no file but a pipe, socket or device"}
+
+
+def test_a_class_folder_that_may_not_be_read_is_told_of(tmp_path, monkeypatch):
+    save(tmp_path / "a" / "1.png")
+    save(tmp_path / "b" / "1.png")
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("b"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may read everything
+
+    listing = list_folder(tmp_path)
+
+    assert [picture.path for picture in listing.pictures] == ["a/1.png"]
+    assert reasons_of(listing) == {"b": "a folder that cannot be read: Permission denied"}
+
+
+def test_a_folder_that_may_not_be_read_is_an_error_of_the_data(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        list_folder(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["1.png", "no_extension"])
+def test_a_file_that_may_not_be_read_is_listed_and_its_reason_told(tmp_path, monkeypatch, name):
+    save(tmp_path / "a" / name)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+
+    listing = list_folder(tmp_path)
+
+    assert [picture.path for picture in listing.pictures] == [f"a/{name}"]
+    assert str(list(listing.read([0]))[0]) == "cannot be read: Permission denied"
+
+
+def test_three_hundred_classes_of_three_are_listed(tmp_path):
+    for label in range(300):
+        for number in range(3):
+            path = tmp_path / f"class {label:03}" / f"{number}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(b"not decoded here")
+
+    listing = list_folder(tmp_path)
+
+    assert len(listing.class_names) == 300
+    assert [picture.label for picture in listing.pictures] == [label for label in range(300) for _ in range(3)]
 
 
 def test_a_file_that_went_away_is_a_reason_not_a_crash(tmp_path):

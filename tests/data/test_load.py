@@ -6,10 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data.load import count_splits, list_source, load_data
+from transferkit.bundle.run_folder import write_data
+from transferkit.data.listing import Listing, Picture
+from transferkit.data.load import count_splits, load_data
+from transferkit.data.source import list_source
 from transferkit.errors import DataError
 from transferkit.progress import Quiet
 from transferkit.recipe.data import DataSpec, SplitSpec
+from transferkit.recipe.runtime import CacheSpec
 from transferkit.recipe.source import FolderSource
 
 
@@ -17,9 +21,15 @@ def spec_of(folder, **settings) -> DataSpec:
     return DataSpec(source=FolderSource(path=str(folder)), **{"image_size": 16, **settings})
 
 
-def load(folder, *, need_test=True, seed=0, **settings):
+def load(folder, *, need_test=True, seed=0, progress=None, **settings):
     spec = spec_of(folder, **settings)
-    return load_data(list_source(spec), spec, seed=seed, need_test=need_test, progress=Quiet())
+    progress = progress or Quiet()
+    return load_data(list_source(spec), spec, cache=CacheSpec(), seed=seed, need_test=need_test, progress=progress)
+
+
+def load_listing(listing):
+    spec = DataSpec(source=FolderSource(path="unused"), image_size=16)
+    return load_data(listing, spec, cache=CacheSpec(), seed=0, need_test=True, progress=Quiet())
 
 
 def test_every_picture_is_in_exactly_one_split(picture_folder):
@@ -38,14 +48,6 @@ def test_images_belong_to_their_paths(picture_folder):
     for row in (0, 9, 23):
         expected = np.asarray(Image.open(picture_folder / data.paths[row]))
         np.testing.assert_array_equal(data.images[row], expected)
-
-
-def test_disk_and_memory_hold_the_same_pictures(picture_folder):
-    on_disk, in_memory = load(picture_folder, cache="disk"), load(picture_folder, cache="memory")
-
-    assert isinstance(on_disk.images, np.memmap)
-    assert not isinstance(in_memory.images, np.memmap)
-    np.testing.assert_array_equal(on_disk.images, in_memory.images)
 
 
 def test_bad_files_are_left_out_with_a_reason_and_counted(picture_folder):
@@ -113,14 +115,154 @@ def test_one_class_is_refused(tmp_path, folder_maker):
         load(folder_maker(tmp_path / "photos", classes=1))
 
 
-def test_a_class_without_a_readable_picture_is_named_with_reasons(picture_folder):
+class Told(Quiet):
+    """Keeps the lines that it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def test_a_class_without_a_readable_picture_is_left_out_and_named(picture_folder):
     for file in (picture_folder / "class_1").iterdir():
         file.write_bytes(b"")
+    told = Told()
 
-    with pytest.raises(DataError, match="class_1") as caught:
+    data = load(picture_folder, progress=told)
+
+    assert data.class_names == ("class_0", "class_2")
+    assert {data.classes_of(row)[0] for row in np.concatenate(list(data.rows.values()))} == {"class_0", "class_2"}
+    assert ("class_1", "a class left out: no picture that can be used") in {(s.path, s.reason) for s in data.skipped}
+    assert any("class_1" in line for line in told.lines)
+
+
+def test_a_class_that_is_in_test_only_is_left_out_with_its_pictures(tmp_path, folder_maker):
+    folder_maker(tmp_path / "train", classes=2, each=6)
+    folder_maker(tmp_path / "test", classes=3, each=4, size_px=30)
+
+    data = load(tmp_path)
+
+    assert data.class_names == ("class_0", "class_1")
+    assert len(data.rows["test"]) == 8
+    assert "none of its 4 pictures is in train" in data.skipped[-1].reason
+
+
+def test_one_class_with_readable_pictures_is_refused_with_the_reasons(picture_folder):
+    for label in (0, 1):
+        for file in (picture_folder / f"class_{label}").iterdir():
+            file.write_bytes(b"")
+
+    with pytest.raises(DataError, match="1 of 3 classes") as caught:
         load(picture_folder)
 
+    assert "class_0" in str(caught.value)
     assert "empty file" in str(caught.value)
+
+
+def test_three_hundred_classes_of_three_pictures_are_loaded(tmp_path, folder_maker):
+    data = load(folder_maker(tmp_path / "photos", classes=300, each=3, size_px=8), image_size=8)
+
+    assert len(data.class_names) == 300
+    assert set(data.labels[data.rows["train"]]) == set(range(300))
+    assert {split: len(rows) for split, rows in data.rows.items()} == {"train": 720, "validation": 90, "test": 90}
+
+
+def test_a_class_of_one_picture_trains(picture_folder):
+    for number in range(1, 8):
+        (picture_folder / "class_1" / f"{number}.png").unlink()
+
+    data = load(picture_folder)
+
+    assert data.paths.index("class_1/0.png") in data.rows["train"]
+
+
+def listing_of_several(tmp_path, labels):
+    """Pictures with any number of classes, by position."""
+    draw = np.random.default_rng(0)
+    encoded = []
+    for number in range(len(labels)):
+        path = tmp_path / f"{number}.png"
+        Image.fromarray(draw.integers(0, 256, (16, 16, 3), np.uint8)).save(path)
+        encoded.append(path.read_bytes())
+    pictures = tuple(Picture(f"{n}.png", label) for n, label in enumerate(labels))
+    return Listing(("cat", "dog", "tree"), pictures, lambda chosen: (encoded[n] for n in chosen)), encoded
+
+
+def test_pictures_of_several_classes_have_a_column_for_each(tmp_path):
+    listing, _ = listing_of_several(tmp_path, [(0, 1), (1,), (), (0, 1, 2), (2,), (0,)] * 4)
+
+    data = load_listing(listing)
+
+    assert data.multi_label
+    assert data.labels.dtype == bool
+    assert [data.classes_of(row) for row in range(4)] == [("cat", "dog"), ("dog",), (), ("cat", "dog", "tree")]
+
+
+def test_copies_with_other_classes_are_all_left_out(tmp_path):
+    listing, encoded = listing_of_several(tmp_path, [(0, 1), (1,), (2,)] * 5)
+    encoded[4] = encoded[0]
+
+    data = load_listing(listing)
+
+    assert [one.path for one in data.skipped] == ["0.png", "4.png"]
+    assert {one.reason for one in data.skipped} == {"the same file stands in cat+dog and dog"}
+
+
+def test_pictures_that_look_alike_are_in_one_split_if_the_recipe_says_so(tmp_path, folder_maker):
+    folder, draw = folder_maker(tmp_path / "photos", classes=2, each=12), np.random.default_rng(0)
+    for file in list(folder.rglob("*.png")):
+        blocks = Image.fromarray(draw.integers(0, 256, (8, 8, 3), np.uint8)).resize((64, 64), Image.Resampling.NEAREST)
+        blocks.save(file)
+        blocks.save(file.with_suffix(".jpg"), quality=60)
+
+    data = load(folder, image_size=64, duplicates="group", split=SplitSpec(validation=0.25, test=0.25))
+
+    assert len(data.alike) == 24
+    split_of = {data.paths[row]: split for split, rows in data.rows.items() for row in rows}
+    assert all(split_of[path] == split_of[path.replace(".png", ".jpg")] for path in split_of)
+    assert set(split_of.values()) == {"train", "validation", "test"}
+
+
+def test_pictures_left_out_for_their_group_are_listed_and_said(tmp_path, folder_maker):
+    folder_maker(tmp_path / "train", classes=2, each=6)
+    folder_maker(tmp_path / "test", classes=2, each=2, size_px=30)
+    told = Told()
+
+    data = load(tmp_path, split=SplitSpec(group=r"class_\d/(\d)"), progress=told)
+
+    assert {one.path for one in data.skipped} == {f"train/class_{label}/{n}.png" for label in (0, 1) for n in (0, 1)}
+    assert any("4 pictures are left out" in line for line in told.lines)
+
+
+def test_the_manifest_of_a_run_gives_its_splits_to_another(picture_folder, tmp_path):
+    first = load(picture_folder, seed=1)
+    write_data(tmp_path, first)
+    (picture_folder / "class_0" / "0.png").rename(picture_folder / "class_0" / "later.png")
+    told = Told()
+
+    second = load(picture_folder, seed=2, split=SplitSpec(manifest=str(tmp_path / "splits.csv")), progress=told)
+
+    def paths(data):
+        return {split: {data.paths[row] for row in rows} - {"class_0/0.png"} for split, rows in data.rows.items()}
+
+    assert paths(second) == paths(first)
+    assert [one.path for one in second.skipped] == ["class_0/later.png"]
+    assert any("class_0/0.png" in line for line in told.lines)
+
+
+def test_a_fold_is_loaded(picture_folder):
+    parts = [load(picture_folder, split=SplitSpec(fold=f"{number}/4")).rows["test"] for number in (1, 2, 3, 4)]
+
+    assert sorted(np.concatenate(parts)) == list(range(24))
+
+
+def test_an_empty_split_by_hash_says_that_shares_are_met_on_average(picture_folder):
+    split = SplitSpec(method="hash", validation=0.001)
+
+    with pytest.raises(DataError, match=r"validation split is empty(.|\n)*average"):
+        load(picture_folder, split=split)
 
 
 @pytest.mark.parametrize(

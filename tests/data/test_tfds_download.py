@@ -116,7 +116,7 @@ def test_missing_data_is_downloaded_and_prepared_in_silence(tmp_path, web_builde
 
     assert list(listing.read(range(len(listing.pictures)))) == [PICTURE]
     assert "once: up to" in caplog.text
-    assert {record.name for record in caplog.records} == {"transferkit.data.tfds_source"}
+    assert {record.name for record in caplog.records} == {"transferkit.data.tfds_download"}
     assert capsys.readouterr() == ("", "")
 
 

@@ -18,7 +18,8 @@ pytestmark = pytest.mark.model
 
 FILES = {
     "recipe.yaml", "versions.json", "splits.csv", "skipped.csv", "classes.txt", "history.csv", "results.json",
-    "predictions.csv", "watch.csv", "curves.png", "confusion.png", "roc.png", "samples.png", "model.keras",
+    "data_findings.json", "predictions.csv", "watch.csv", "curves.png", "confusion.png", "roc.png", "samples.png",
+    "model.keras",
 }  # fmt: skip
 
 

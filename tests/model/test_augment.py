@@ -10,6 +10,7 @@ from transferkit.recipe import augment as spec
 pytestmark = pytest.mark.model
 
 EXAMPLES = {
+    "random_crop": spec.RandomCrop(margin=0.2),
     "flip": spec.Flip(direction="both"),
     "rotate": spec.Rotate(degrees=20.0),
     "translate": spec.Translate(amount=0.2),
@@ -61,12 +62,13 @@ def test_every_augmentation_of_a_recipe_has_a_layer_and_an_example():
 def test_augmentation_gives_changed_float32_images_of_0_to_255(kind, images, labels, augment):
     changed, mixed = augment(EXAMPLES[kind], images, labels)
 
-    assert changed.shape == images.shape
+    size_px = 20 if kind == "random_crop" else SIZE_PX
+    assert changed.shape == (COUNT, size_px, size_px, 3)
     assert mixed.shape == labels.shape
     assert changed.dtype == mixed.dtype == np.float32
     assert changed.min() >= 0
     assert changed.max() <= 255
-    assert not np.array_equal(changed, images)
+    assert not np.array_equal(changed, images[:, :size_px, :size_px])
 
 
 @pytest.mark.parametrize("kind", SINGLE)

@@ -38,8 +38,8 @@ RICH = {
     "loss": {"focal": 1},
     "model": {"head": {"hidden": [8]}},
     "augment": [
-        "flip", {"rotate": 10}, {"translate": 0.1}, {"zoom": 0.1}, {"crop_resize": 0.5}, {"brightness": 0.1},
-        {"contrast": 0.1}, {"saturation": 0.1}, {"hue": 10}, "color_jitter", {"noise": 5}, {"blur": 2}, {"elastic": 4},
+        "random_crop", "flip", {"rotate": 10}, {"translate": 0.1}, {"zoom": 0.1}, {"crop_resize": 0.5},
+        {"brightness": 0.1}, {"contrast": 0.1}, {"saturation": 0.1}, {"hue": 10}, "color_jitter", {"noise": 5}, {"blur": 2}, {"elastic": 4},
         {"shear": 10}, {"perspective": 0.1}, "erase", "rand_augment", "mixup", "cutmix",
     ],
     "phases": [
@@ -79,7 +79,8 @@ ALTERNATIVES = {
     "weights": "none", "xla": "on", "beta": 0.7, "class_names": ["a", "b"], "one": ["a"], "digest": "1" * 64,
     "old": "other", "data.source.archive.folder": "other", "duplicates": "group", "exclude": ["other"],
     "fold": "2/5", "gamma": 3, "group": "other", "group_column": "other", "imbalance": "oversample",
-    "keep_classes": ["a", "b"], "label_column": "other", "manifest": "other", "method": "hash", "path_column": "other",
+    "keep_classes": ["a", "b"], "label_column": "other", "manifest": "other", "margin": 0.3, "method": "hash",
+    "path_column": "other",
     "root": "other", "separator": "|", "sha256": "1" * 64, "split_column": "other", "try_gcs": True,
     "url": "https://a/c.zip", "weight_column": "other",
 }  # fmt: skip

@@ -13,6 +13,7 @@ import pytest
 from transferkit.backbones.preprocess import minus_one_to_one
 from transferkit.backbones.spec import BackboneSpec
 from transferkit.check import check_draft
+from transferkit.data.balance import balance_training
 from transferkit.data.load import Data
 from transferkit.progress import Quiet
 from transferkit.recipe.draft import draft_values
@@ -84,6 +85,43 @@ def make_data():
         images = draw.integers(0, 150, (total, SIZE_PX, SIZE_PX, 3)).astype(np.uint8)
         images[np.arange(total), :, :, labels] += 60
         # Splits are interleaved, as those of a folder are.
+        rows = np.split(draw.permutation(total), [train, train + validation])
+        return Data(
+            class_names=("red", "green", "blue"),
+            images=images,
+            labels=labels,
+            weights=np.ones(total, np.float32),
+            paths=tuple(map(str, range(total))),
+            digests=_digests(images),
+            rows=dict(zip(("train", "validation", "test"), rows, strict=True)),
+            skipped=(),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_unbalanced(make_data):
+    """The same with 2, 3 and 8 training pictures of the classes, and 10 to validate."""
+
+    def make(counts: Sequence[int] = (2, 3, 8)) -> Data:
+        data = make_data(train=6 * max(counts), validation=10)  # with enough of each class
+        rows, labels = data.rows["train"], data.labels[data.rows["train"]]
+        kept = [rows[labels == label][:count] for label, count in enumerate(counts)]
+        return replace(data, rows={**data.rows, "train": np.sort(np.concatenate(kept))})
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_several():
+    """Pictures of noise that any number of three classes brighten, each in its colour."""
+
+    def make(train: int = 24, validation: int = 12, *, test: int = 0, seed: int = 0) -> Data:
+        draw, total = np.random.default_rng(seed), train + validation + test
+        labels = draw.random((total, NUM_CLASSES)) < (0.3, 0.5, 0.6)
+        images = draw.integers(0, 150, (total, SIZE_PX, SIZE_PX, 3)) + 80 * labels[:, None, None, :]
+        images = images.astype(np.uint8)
         rows = np.split(draw.permutation(total), [train, train + validation])
         return Data(
             class_names=("red", "green", "blue"),
@@ -254,7 +292,7 @@ def make_toy(make_data, make_recipe, tmp_path_factory):
                 recipe.model,
                 TOY,
                 image_size_px=recipe.data.image_size,
-                num_classes=NUM_CLASSES,
+                num_classes=len(data.class_names),
                 seed=recipe.seed,
                 precision=precision,
                 recompute=recipe.runtime.recompute,
@@ -262,7 +300,7 @@ def make_toy(make_data, make_recipe, tmp_path_factory):
         schedule = resolve_schedule(
             recipe.phases,
             stages=classifier.stages,
-            steps_per_epoch=-(-len(data.rows["train"]) // recipe.data.batch_size),
+            steps_per_epoch=balance_training(data, recipe.data).steps_per_epoch(recipe.data.batch_size),
             augment=bool(recipe.augment),
         )
         return Toy(classifier, data, recipe, schedule, precision, strategy, tmp_path_factory.mktemp)

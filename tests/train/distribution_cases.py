@@ -71,8 +71,8 @@ TOY = BackboneSpec(
 )
 
 
-def make_data(num_train: int, num_validation: int = 13) -> Data:
-    """Pictures of noise whose class shows in one colour."""
+def make_data(num_train: int, num_validation: int = 13, *, weighted: bool = False) -> Data:
+    """Pictures of noise whose class shows in one colour; `weighted`: each with its own weight."""
     draw = np.random.default_rng(0)
     total = num_train + num_validation
     labels = (np.arange(total) % NUM_CLASSES).astype(np.int32)
@@ -83,7 +83,7 @@ def make_data(num_train: int, num_validation: int = 13) -> Data:
         class_names=("red", "green", "blue"),
         images=images,
         labels=labels,
-        weights=np.ones(total, np.float32),
+        weights=np.linspace(0, 2, total, dtype=np.float32) if weighted else np.ones(total, np.float32),
         paths=tuple(map(str, range(total))),
         digests=tuple(number.to_bytes(32, "big") for number in range(total)),
         rows=dict(zip(("train", "validation", "test"), rows, strict=True)),
@@ -105,7 +105,16 @@ class Recorded(Checkpoints):
 class Run:
     """A toy classifier under a strategy, with a recipe, its schedule and data."""
 
-    def __init__(self, strategy: Any, phases: Any, *, num_train: int, precision: str = "float32", **sections: Any):
+    def __init__(
+        self,
+        strategy: Any,
+        phases: Any,
+        *,
+        num_train: int,
+        precision: str = "float32",
+        weighted: bool = False,
+        **sections: Any,
+    ):
         defaults = {"name": "phase", "train": "all", "epochs": 4, "learning_rate": 1e-2}
         values = {
             "data": {"source": "sample", "image_size": SIZE_PX, "batch_size": BATCH_SIZE},
@@ -115,7 +124,7 @@ class Run:
             "phases": [{**defaults, **phase} for phase in phases],
         }
         self.recipe = check_draft(draft_values(values, source="test"))
-        self.data = make_data(num_train)
+        self.data = make_data(num_train, weighted=weighted)
         with strategy.scope():
             self.classifier = build_classifier(
                 self.recipe.model, TOY, image_size_px=SIZE_PX, num_classes=NUM_CLASSES, seed=0, precision=precision
@@ -313,11 +322,14 @@ class Comparison:
             "adamw": lambda: self.trained({"weight_decay": 0.1, "stage_decay": 0.5, "ema": 0.9}),
             "clipped": lambda: self.trained({"optimizer": {"name": "sgd", "momentum": 0.9}, "clip_norm": 0.05}),
             "uneven": lambda: self.trained({**sgd, "l2_sp": 0.1}, num_train=37, loss=loss),
-            "too_few": lambda: self.trained(sgd, num_train=33, model=penalty),
+            "too_few": lambda: self.trained(sgd, num_train=33, model=penalty, weighted=True),
             "batch_norm": lambda: self.trained(learns, num_train=37),
             "batch_norm_too_few": lambda: self.trained(learns, num_train=33),
             "accumulated": lambda: self.trained(
-                {**sgd, "clip_norm": 0.5}, num_train=37, runtime={"gradient_accumulation_steps": 3}
+                {**sgd, "clip_norm": 0.5},
+                num_train=37,
+                runtime={"gradient_accumulation_steps": 3},
+                weighted=True,
             ),
             "two_phases": lambda: self.trained(warm_up, last_stage, num_train=33, data=odd),
             "head": lambda: self.trained({"train": "head"}),

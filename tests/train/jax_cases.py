@@ -42,8 +42,8 @@ RANDOM = [{"flip": "horizontal"}, {"rotate": {"degrees": 20}}, {"erase": {"proba
 DROPOUT = {"weights": "none", "head": {"dropout": 0.4}}
 
 
-def make_data(num_train: int) -> Data:
-    """Pictures of noise whose class shows in one colour; 13 of them for validation."""
+def make_data(num_train: int, *, weighted: bool = False) -> Data:
+    """Pictures of noise whose class shows in one colour, 13 for validation; `weighted`: each with its own weight."""
     draw = np.random.default_rng(0)
     total = num_train + 13
     labels = (np.arange(total) % NUM_CLASSES).astype(np.int32)
@@ -54,7 +54,7 @@ def make_data(num_train: int) -> Data:
         class_names=("red", "green", "blue"),
         images=images,
         labels=labels,
-        weights=np.ones(total, np.float32),
+        weights=np.linspace(0, 2, total, dtype=np.float32) if weighted else np.ones(total, np.float32),
         paths=tuple(map(str, range(total))),
         digests=tuple(hashlib.sha256(image.tobytes()).digest() for image in images),
         rows=dict(zip(("train", "validation", "test"), rows, strict=True)),
@@ -89,6 +89,7 @@ class Run:
         strategy: Any,
         *phases: dict,
         num_train: int = 40,
+        weighted: bool = False,
         precision: str = "float32",
         folder: str | None = None,
         stop_after: int = 0,
@@ -102,7 +103,7 @@ class Run:
             "runtime": {"backend": "jax", **sections.get("runtime", {})},
             "phases": [{**defaults, **phase} for phase in phases],
         }
-        recipe, data = check_draft(draft_values(values, source="test")), make_data(num_train)
+        recipe, data = check_draft(draft_values(values, source="test")), make_data(num_train, weighted=weighted)
         classifier = build_classifier(
             recipe.model, TOY, image_size_px=SIZE_PX, num_classes=NUM_CLASSES, seed=0, precision=precision
         )
@@ -169,9 +170,9 @@ def compare_runs(one: Run, two: Run) -> dict[str, Any]:
 
 def accumulated() -> dict[str, Any]:
     """Also against the batch as one piece."""
-    parts = {"runtime": {"gradient_accumulation_steps": 3}, "num_train": 37}
+    parts = {"runtime": {"gradient_accumulation_steps": 3}, "num_train": 37, "weighted": True}
     one, two = Run(SINGLE, {"clip_norm": 0.5}, **parts), Run(BOTH, {"clip_norm": 0.5}, **parts)
-    undivided = Run(SINGLE, {"clip_norm": 0.5}, num_train=37)
+    undivided = Run(SINGLE, {"clip_norm": 0.5}, num_train=37, weighted=True)
     whole = apart(undivided.named("weights/"), one.named("weights/"))
     return {**compare_runs(one, two), "from_undivided": whole}
 
@@ -222,7 +223,7 @@ CASES = {
     "sgd": lambda: compare({"optimizer": {"name": "sgd", "momentum": 0.9}, "l2_sp": 0.1}),
     "clipped": lambda: compare({"clip_norm": 0.05}),
     "uneven": lambda: compare({}, num_train=37),
-    "smaller": lambda: compare({}, num_train=33),
+    "smaller": lambda: compare({}, num_train=33, weighted=True),
     "batch_norm": lambda: compare({"batch_norm": "train"}, num_train=37),
     "random": lambda: compare({}, num_train=37, model=DROPOUT, augment=RANDOM),
     "accumulated": accumulated,

@@ -1,6 +1,7 @@
 """A run that is stopped or killed, however often and wherever, ends with the bits of one that is not."""
 
 import resource
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,7 +60,7 @@ def make(make_toy, make_data):
     """A small run, or one of all kinds of phases; the last batch of an epoch is smaller."""
 
     def make(*phases, **sections):
-        return make_toy(*phases, data=make_data(20, 10), **{**SECTIONS, **sections})
+        return make_toy(*phases, **{"data": make_data(20, 10), **SECTIONS, **sections})
 
     return make
 
@@ -125,6 +126,29 @@ def test_loss_scaling_goes_on_where_it_was(make, until_done, optimizer):
 
     assert ends == 5
     assert_equal((toy, training), (expected, expected_training))
+
+
+@pytest.mark.parametrize("imbalance", ["oversample", "class_weight"])
+def test_balanced_epochs_go_on_where_they_were(make, make_unbalanced, until_done, imbalance):
+    data = make_unbalanced()
+    weights = np.linspace(0, 2, len(data.weights), dtype=np.float32)
+    options = {"data": replace(data, weights=weights), "pictures": {"imbalance": imbalance}}
+    expected = make(TOP, **options)
+    expected_training = expected.train()
+
+    # Two or three steps an epoch, each told of, and each epoch's line.
+    toy, training, ends = until_done([TOP], Preempted, iter([4, 4, 3, 99]), checkpoint={"every": "1 steps"}, **options)
+
+    assert ends == 3
+    assert_equal((toy, training), (expected, expected_training))
+
+
+def test_other_weights_of_pictures_are_refused(make, stopped):
+    toy = make(TOP)
+    toy.data = replace(toy.data, weights=toy.data.weights * np.float32(2))
+
+    with pytest.raises(CheckpointError, match="the pictures, their classes, their weights or their splits"):
+        toy.train(checkpoints=stopped)
 
 
 def test_one_trace_serves_batches_of_every_size(make):
@@ -204,7 +228,7 @@ def test_other_pictures_are_refused(make, make_data, with_pictures, stopped):
     images[toy.data.rows["validation"][0], 0, 0, 0] ^= 1
     toy.data = with_pictures(toy.data, images)
 
-    with pytest.raises(CheckpointError, match="the pictures, their classes or their splits"):
+    with pytest.raises(CheckpointError, match="the pictures, their classes, their weights or their splits"):
         toy.train(checkpoints=stopped)
 
 

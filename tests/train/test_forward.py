@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from transferkit.train.forward import compute_outputs, fitting_batch_size, log_softmax
+from transferkit.train.forward import compute_outputs, fitting_batch_size
 
 pytestmark = pytest.mark.model
 
@@ -115,20 +115,3 @@ def test_task_is_told_of_every_row(toy):
 @pytest.mark.parametrize(("num_rows", "size"), [(1, 1), (2, 2), (3, 4), (31, 32), (32, 32), (33, 32), (1000, 32)])
 def test_few_rows_take_a_small_batch(num_rows, size):
     assert fitting_batch_size(num_rows) == size
-
-
-def test_log_softmax_is_the_logarithm_of_the_softmax():
-    # softmax of (0, ln 3) is (1/4, 3/4)
-    found = log_softmax(np.array([[0.0, np.log(3.0)]], np.float32))
-
-    np.testing.assert_allclose(found, [[np.log(0.25), np.log(0.75)]], rtol=1e-6)
-
-
-def test_log_softmax_of_extreme_logits_is_finite():
-    found = log_softmax(np.array([[1e30, 0.0], [-1e30, -1e30]], np.float32))
-
-    np.testing.assert_allclose(found, [[0.0, -1e30], [np.log(0.5), np.log(0.5)]], rtol=1e-6)
-
-
-def test_log_softmax_of_infinite_logits_is_no_number():
-    assert np.isnan(log_softmax(np.array([[np.inf, 0.0]], np.float32))).any()

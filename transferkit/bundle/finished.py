@@ -39,4 +39,4 @@ def load_run(run_dir: Path | str) -> "Predictor":
     choose_backend(recipe.runtime.backend)
     from transferkit.bundle.predictor import load_predictor
 
-    return load_predictor(Path(run_dir), recipe.data)
+    return load_predictor(Path(run_dir), recipe)

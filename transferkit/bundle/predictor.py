@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from transferkit.bundle.run_folder import CLASSES, MODEL
+from transferkit.bundle.run_folder import CLASSES, MODEL, read_thresholds
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import read_picture_file
+from transferkit.data.middle import middle_of, prepared_size_px
 from transferkit.errors import PictureError
+from transferkit.evaluate.thresholds import DEFAULT_THRESHOLD, name_found
 from transferkit.progress import Progress, Quiet
 from transferkit.recipe.data import DataSpec
+from transferkit.recipe.recipe import Recipe
 from transferkit.train.forward import compute_outputs, fitting_batch_size
 from transferkit.train.placement import local_strategy
 from transferkit.train.strategy import Forward, Strategy
@@ -23,16 +26,24 @@ _CHUNK = 256
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a classifier says of one picture; `error` says why it says nothing."""
+    """What a classifier says of one picture; `error` says why it says nothing.
+
+    `class_names` are all classes found in it, the likeliest first: one, or, where pictures may have any number, those
+    whose probabilities reach their thresholds. `class_name` is the first of them, `None` if there is none.
+    """
 
     path: str
-    class_name: str | None
+    class_names: tuple[str, ...]
     probabilities: dict[str, float]
     error: str | None = None
 
     @property
+    def class_name(self) -> str | None:
+        return self.class_names[0] if self.class_names else None
+
+    @property
     def probability(self) -> float:
-        """Of the predicted class, 0–1."""
+        """Of the first class found, 0–1."""
         return self.probabilities[self.class_name] if self.class_name else 0.0
 
 
@@ -42,11 +53,20 @@ class Predictor:
 
     Args:
         model: pixels 0–255 to probabilities.
+        thresholds: `(num_classes,)`, where a picture may have any number of classes.
+        margin: of the recipe.
     """
 
     model: Any
     class_names: tuple[str, ...]
     data: DataSpec
+    thresholds: np.ndarray | None = None
+    margin: float = 0.0
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a picture may have any number of classes."""
+        return self.thresholds is not None
 
     def predict(
         self, paths: Iterable[Path | str] | Path | str, *, progress: Progress | None = None
@@ -66,7 +86,7 @@ class Predictor:
         good = [pixels for pixels in decoded if not isinstance(pixels, PictureError)]
         rows = iter(self._probabilities(np.stack(good)) if good else ())
         return [
-            Prediction(str(file), None, {}, str(pixels))
+            Prediction(str(file), (), {}, str(pixels))
             if isinstance(pixels, PictureError)
             else self._of(file, next(rows))
             for file, pixels in zip(files, decoded, strict=True)
@@ -93,21 +113,25 @@ class Predictor:
             return encoded
         spec = self.data
         try:
-            return decode_picture(
-                encoded, size_px=spec.image_size, resize=spec.resize, max_megapixels=spec.max_megapixels
-            )
+            size_px = prepared_size_px(spec.image_size, self.margin)
+            pixels = decode_picture(encoded, size_px=size_px, resize=spec.resize, max_megapixels=spec.max_megapixels)
+            return middle_of(pixels, spec.image_size)
         except PictureError as error:
             return error
 
     def _of(self, file: Path, values: np.ndarray) -> Prediction:
         by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
-        return Prediction(str(file), self.class_names[int(values.argmax())], by_name)
+        found = name_found(values, self.class_names, self.thresholds)
+        return Prediction(str(file), tuple(sorted(found, key=lambda name: -by_name[name])), by_name)
 
 
-def load_predictor(run_dir: Path, data: DataSpec) -> Predictor:
+def load_predictor(run_dir: Path, recipe: Recipe) -> Predictor:
     """The classifier in a run folder, on the backend that Keras runs on."""
     import keras
 
     model = keras.saving.load_model(run_dir / MODEL, compile=False)
     class_names = tuple((run_dir / CLASSES).read_text(encoding="utf-8").splitlines())
-    return Predictor(model, class_names, data)
+    thresholds = None
+    if recipe.multi_label:
+        thresholds = np.array(read_thresholds(run_dir) or [DEFAULT_THRESHOLD] * len(class_names))
+    return Predictor(model, class_names, recipe.data, thresholds, recipe.margin)

@@ -11,19 +11,21 @@ from datetime import datetime
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from transferkit.data.listing import SPLITS, Split
+from transferkit.data.listing import SPLITS
 from transferkit.errors import RunFolderError
 from transferkit.recipe.dump import recipe_to_yaml
 from transferkit.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
-    import numpy as np
-
+    from transferkit.data.balance import Balance
     from transferkit.data.load import Data
-    from transferkit.evaluate.metrics import EvalReport
+    from transferkit.doctor.findings import Finding
+    from transferkit.evaluate.evaluate import Evaluation
 
 RECIPE, CLASSES, MODEL, RESULTS = "recipe.yaml", "classes.txt", "model.keras", "results.json"
-CHECKPOINTS = "checkpoints"
+THRESHOLDS, CHECKPOINTS = "thresholds.csv", "checkpoints"
+# Between the classes of one picture.
+SEPARATOR = ";"
 
 
 def choose_run_dir(name: str, now: datetime) -> Path:
@@ -108,10 +110,22 @@ def write_data(run_dir: Path, data: "Data") -> None:
     with atomic_file(run_dir / CLASSES) as file:
         file.writelines(f"{name}\n" for name in data.class_names)
     rows = (
-        (data.paths[row], data.class_names[data.labels[row]], split) for split in SPLITS for row in data.rows[split]
+        (data.paths[row], SEPARATOR.join(data.classes_of(row)), split) for split in SPLITS for row in data.rows[split]
     )
     _write_csv(run_dir / "splits.csv", ("path", "label", "split"), rows)
     _write_csv(run_dir / "skipped.csv", ("path", "reason"), ((one.path, one.reason) for one in data.skipped))
+
+
+def write_findings(run_dir: Path, findings: Sequence["Finding"]) -> None:
+    """data_findings.json: what the data showed before training, with the pictures."""
+    write_json(run_dir / "data_findings.json", [asdict(finding) for finding in findings])
+
+
+def write_balance(run_dir: Path, balance: "Balance") -> None:
+    """class_weights.csv: what each class counts in training; none where every picture counts the same."""
+    if balance.classes:
+        rows = ((one.name, one.num_pictures, f"{one.weight:.9g}", f"{one.times:.9g}") for one in balance.classes)
+        _write_csv(run_dir / "class_weights.csv", ("class", "pictures", "weight", "times per epoch"), rows)
 
 
 def write_history(run_dir: Path, epochs: Sequence[Any]) -> None:
@@ -137,28 +151,45 @@ def write_watch(run_dir: Path, epochs: Sequence[Any]) -> None:
         _write_csv(run_dir / "watch.csv", names, ([row.get(name, "") for name in names] for row in rows))
 
 
-def write_predictions(run_dir: Path, data: "Data", probabilities: "Mapping[Split, np.ndarray]") -> None:
-    """predictions.csv: each reported picture with its label, the prediction, and every class's probability."""
+def write_predictions(run_dir: Path, data: "Data", found: "Evaluation") -> None:
+    """predictions.csv: each reported picture with its label, the prediction, and every class's probability.
+
+    And thresholds.csv where a picture may have any number of classes, each found from its threshold on.
+    """
+    from transferkit.evaluate.thresholds import name_found
+
     header = ("path", "split", "label", "prediction", *(f"probability {name}" for name in data.class_names))
     rows = (
         (
             data.paths[row],
             split,
-            data.class_names[data.labels[row]],
-            data.class_names[int(values.argmax())],
+            SEPARATOR.join(data.classes_of(row)),
+            SEPARATOR.join(name_found(values, data.class_names, found.thresholds)),
             *(f"{value:.9g}" for value in values),
         )
-        for split, table in probabilities.items()
+        for split, table in found.probabilities.items()
         for row, values in zip(data.rows[split], table, strict=True)
     )
     _write_csv(run_dir / "predictions.csv", header, rows)
+    if found.thresholds is not None:
+        thresholds = zip(data.class_names, map(repr, found.thresholds.tolist()), strict=True)
+        _write_csv(run_dir / THRESHOLDS, ("class", "threshold"), thresholds)
 
 
-def write_results(run_dir: Path, report: "Mapping[Split, EvalReport]") -> None:
+def read_thresholds(run_dir: Path) -> list[float] | None:
+    """By class, in label order; `None` where training ended before they were chosen."""
+    try:
+        with open(run_dir / THRESHOLDS, encoding="utf-8", newline="") as file:
+            return [float(row["threshold"]) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        return None
+
+
+def write_results(run_dir: Path, found: "Evaluation") -> None:
     """results.json: each reported split's numbers. Written last, it makes the run a finished one."""
     from transferkit.evaluate.metrics import report_to_dict  # a second of imports, not wanted for a refusal
 
-    write_json(run_dir / RESULTS, {split: report_to_dict(one) for split, one in report.items()})
+    write_json(run_dir / RESULTS, {split: report_to_dict(one) for split, one in found.reports.items()})
 
 
 def write_model(run_dir: Path, model: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import transferkit
-from transferkit.cli import check, finetune, plan, predict, recipe
+from transferkit.cli import cache, check, doctor, fetch, finetune, plan, predict, recipe, show
 from transferkit.errors import TransferkitError
 
 INTERRUPTED = 130
@@ -24,7 +24,11 @@ app.command("finetune")(finetune.finetune)
 app.command("predict")(predict.predict)
 app.command("plan")(plan.plan)
 app.command("check")(check.check)
+app.command("fetch")(fetch.fetch)
+app.command("doctor")(doctor.doctor)
+app.command("show")(show.show)
 app.add_typer(recipe.app, name="recipe")
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

@@ -10,12 +10,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from transferkit.cli.options import RecipeArgument, SetOption
-from transferkit.errors import RuntimeSetupError
+from transferkit.cli.options import OfflineOption, RecipeArgument, SetOption
+from transferkit.errors import Problem, RecipeError, RuntimeSetupError
 from transferkit.train.cluster import find_cluster, spans_processes
 
 if TYPE_CHECKING:
-    from transferkit.evaluate.metrics import EvalReport
+    from transferkit.evaluate.evaluate import Report
+    from transferkit.recipe.recipe import Recipe
     from transferkit.recipe.runtime import RuntimeSpec
 
 
@@ -29,6 +30,14 @@ def finetune(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with an unfinished run: --run-dir's, or the newest of this recipe.")
     ] = False,
+    fold: Annotated[
+        str | None,
+        typer.Option(metavar="I/K", help="Test on part I of K and train on the others.", show_default=False),
+    ] = None,
+    kfold: Annotated[
+        int | None,
+        typer.Option("--kfold", metavar="K", min=2, help="Run all K folds, with mean and spread.", show_default=False),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -37,10 +46,12 @@ def finetune(
             show_default=False,
         ),
     ] = None,
+    offline: OfflineOption = False,
 ) -> None:
     """Fine-tune as a recipe says, evaluate, and write a run folder."""
     from transferkit.cli.app import INTERRUPTED
     from transferkit.cli.go_on import how_to_go_on
+    from transferkit.cli.kfold import finetune_folds
     from transferkit.cli.quiet import start_engine
     from transferkit.cli.workers import run_workers
     from transferkit.finetuner import FineTuner
@@ -49,7 +60,13 @@ def finetune(
     from transferkit.train.runtime import choose_backend
 
     console = Console(soft_wrap=True)
-    tuner = FineTuner.from_recipe(recipe, changes or ())
+    changes = [*(changes or ()), *([f"data.split.fold={fold}"] if fold else [])]
+    tuner = FineTuner.from_recipe(recipe, changes)
+    if kfold:
+        _refuse_with_folds(tuner.recipe, fold=fold, workers=workers)
+        where = {"run_dir": run_dir, "overwrite": overwrite, "resume": resume}
+        finetune_folds(tuner, kfold, name=recipe, changes=changes, console=console, **where)
+        return
     if workers:
         raise typer.Exit(run_workers(workers, [*sys.argv[1:], *_for_workers(tuner.recipe.runtime)]))
     try:
@@ -57,15 +74,15 @@ def finetune(
         start_engine(tuner.recipe.runtime)
         result = tuner.run(run_dir, overwrite=overwrite, resume=resume, progress=ConsoleProgress(console))
     except KeyboardInterrupt:  # before training, or a second time while the run folder was being written
-        _say(console, f"interrupted; {how_to_go_on(tuner.recipe, recipe, changes or (), run_dir)}")
+        _say(console, f"interrupted; {how_to_go_on(tuner.recipe, recipe, changes, run_dir)}")
         raise typer.Exit(INTERRUPTED) from None
     except Preempted as stopped:
-        _say(console, f"{stopped}; {how_to_go_on(tuner.recipe, recipe, changes or (), run_dir)}")
+        _say(console, f"{stopped}; {how_to_go_on(tuner.recipe, recipe, changes, run_dir)}")
         raise typer.Exit(PREEMPTED) from None
     if result.interrupted:
         reached = f"after {len(result.history)} whole epochs" if result.history else "in the first epoch"
         kept = f"; the model of epoch {result.best.epoch} is in {result.run_dir}" if result.best else ""
-        go_on = how_to_go_on(tuner.recipe, recipe, changes or (), run_dir)
+        go_on = how_to_go_on(tuner.recipe, recipe, changes, run_dir)
         _say(console, f"interrupted {reached}{kept}; {go_on}")
         raise typer.Exit(INTERRUPTED)
     cluster = find_cluster(os.environ, strategy=tuner.recipe.runtime.strategy, backend=tuner.recipe.runtime.backend)
@@ -74,6 +91,17 @@ def finetune(
     console.print(_results_table(result.report))
     _say(console, f"model of epoch {result.best.epoch}, the best on validation")
     _say(console, f"run folder: {result.run_dir}")
+
+
+def _refuse_with_folds(recipe: "Recipe", *, fold: str | None, workers: int | None) -> None:
+    if fold or recipe.data.split.fold:
+        raise RecipeError(
+            "--kfold", [Problem("data.split.fold", fold or recipe.data.split.fold, "is one fold, and --kfold runs all")]
+        )
+    if workers or find_cluster(os.environ, strategy=recipe.runtime.strategy, backend=recipe.runtime.backend):
+        raise RuntimeSetupError(
+            "--kfold runs all folds in one process. With several processes run fold by fold: --fold 1/5, --fold 2/5, …"
+        )
 
 
 def _say(console: Console, line: str) -> None:
@@ -97,22 +125,13 @@ def _for_workers(runtime: "RuntimeSpec") -> list[str]:
     )
 
 
-def _results_table(report: "Mapping[str, EvalReport]") -> Table:
+def _results_table(report: "Mapping[str, Report]") -> Table:
+    from transferkit.report.table import table_row
+
     table = Table(title="results", title_justify="left", box=None, padding=(0, 1), pad_edge=False)
-    # Short enough for a terminal of 80 columns; results.json has the full names.
-    heads = ("split", "images", "accuracy", "balanced", "top 5", "F1", "loss", "AUC", "majority")
-    for head in heads:
+    rows = [{"split": split, **table_row(one)} for split, one in report.items()]
+    for head in rows[0] if rows else ():
         table.add_column(head, justify="left" if head == "split" else "right", no_wrap=True)
-    for split, one in report.items():
-        table.add_row(
-            split,
-            str(one.num_images),
-            f"{one.accuracy:.1%}",
-            f"{one.balanced_accuracy:.1%}",
-            "" if one.top5_accuracy is None else f"{one.top5_accuracy:.1%}",
-            f"{one.macro_average.f1:.3f}",
-            f"{one.log_loss:.3f}",
-            "" if one.roc_auc is None else f"{one.roc_auc:.3f}",
-            f"{one.majority_baseline.accuracy:.1%}",
-        )
+    for row in rows:
+        table.add_row(*row.values())
     return table

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transferkit.bundle.unfinished import find_unfinished, is_unfinished
+from transferkit.download.file import is_offline
 from transferkit.recipe.recipe import Recipe
 from transferkit.train.cluster import find_cluster
 
@@ -27,6 +28,8 @@ def how_to_go_on(recipe: Recipe, name: str, changes: Sequence[str], run_dir: Pat
         command += ["--run-dir", str(folder)]
     if unfinished:
         command.append("--resume")
+    if is_offline(os.environ):
+        command.append("--offline")
     doing = "go on" if unfinished else "begin again"
     cluster = find_cluster(os.environ, strategy=recipe.runtime.strategy, backend=recipe.runtime.backend)
     if cluster and all(address.startswith(_HERE) for address in cluster.addresses):

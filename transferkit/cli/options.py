@@ -1,5 +1,6 @@
 """Arguments that several verbs share."""
 
+import os
 from typing import Annotated
 
 import typer
@@ -10,4 +11,20 @@ RecipeArgument = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as phases[0].epochs=3. May be repeated."),
+]
+
+
+def _go_offline(wanted: bool) -> bool:
+    if wanted:
+        os.environ["TRANSFERKIT_OFFLINE"] = "1"  # which processes that are started from here see as well
+    return wanted
+
+
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        callback=_go_offline,
+        help="Ask nothing of the network; `transferkit fetch` brings ahead what is needed.",
+    ),
 ]

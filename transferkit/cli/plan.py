@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
-from transferkit.cli.options import RecipeArgument, SetOption
+from transferkit.cli.options import OfflineOption, RecipeArgument, SetOption
 
 
 def plan(
     recipe: RecipeArgument,
     changes: SetOption = None,
     measure: Annotated[bool, typer.Option("--measure", help="Time a few steps of each phase on this machine.")] = False,
+    offline: OfflineOption = False,
 ) -> None:
     """Print phases, what trains in them, steps and rates, without training."""
     from transferkit.cli.quiet import start_engine

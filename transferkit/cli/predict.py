@@ -30,6 +30,7 @@ def predict(
     if as_json and as_csv:
         raise DataError("--json and --csv exclude each other; choose one.")
     from transferkit.bundle.finished import load_run, read_run_recipe
+    from transferkit.bundle.run_folder import SEPARATOR
     from transferkit.cli.quiet import start_engine
     from transferkit.progress import ConsoleProgress
     from transferkit.train.runtime import choose_backend
@@ -45,7 +46,7 @@ def predict(
         entries = [
             {"path": one.path, "error": one.error}
             if one.error
-            else {"path": one.path, "class": one.class_name, "probabilities": one.probabilities}
+            else {"path": one.path, **_classes(one, predictor.multi_label), "probabilities": one.probabilities}
             for one in found
         ]
         json.dump(entries, sys.stdout, indent=2, ensure_ascii=False)
@@ -56,11 +57,15 @@ def predict(
         writer.writerow(["path", "prediction", "error", *(f"probability {name}" for name in names)])
         for one in found:
             values = [f"{one.probabilities[name]:.9g}" for name in names] if not one.error else [""] * len(names)
-            writer.writerow([one.path, one.class_name or "", one.error or "", *values])
+            writer.writerow([one.path, SEPARATOR.join(one.class_names), one.error or "", *values])
     else:
         _print_table(found)
     if all(one.error for one in found):
         raise DataError("none of these files could be read as a picture")
+
+
+def _classes(one: "Prediction", multi_label: bool) -> dict[str, object]:
+    return {"classes": list(one.class_names)} if multi_label else {"class": one.class_name}
 
 
 def _find_files(paths: list[str]) -> list[Path]:
@@ -96,8 +101,11 @@ def _print_table(found: "Sequence[Prediction]") -> None:
             table.add_row(Text(one.error), "", "", Text(one.path))
             continue
         ranked = sorted(one.probabilities.items(), key=lambda item: -item[1])
-        following = f"{ranked[1][0]} {ranked[1][1]:.1%}"
-        table.add_row(Text(one.class_name or ""), f"{one.probability:.1%}", Text(following), Text(one.path))
+        # The likeliest of the classes that were not found.
+        following = next((f"{name} {value:.1%}" for name, value in ranked if name not in one.class_names), "")
+        names = ", ".join(one.class_names) or "none"
+        values = ", ".join(f"{one.probabilities[name]:.1%}" for name in one.class_names)
+        table.add_row(Text(names), values, Text(following), Text(one.path))
     console = Console()
     # In a pipe every picture keeps a line of its own, however long its path is.
     console.print(table, width=None if console.is_terminal else max((len(one.path) for one in found), default=0) + 200)

@@ -2,32 +2,29 @@
 
 import logging
 import os
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from transferkit.data.decode import PICTURE_SUFFIXES, looks_like_picture
-from transferkit.data.listing import Listing, Picture, Split
+from transferkit.data.listing import SPLIT_NAMES, Listing, Picture, Skipped, Split
 from transferkit.errors import DataError, PictureError
 
 _log = logging.getLogger(__name__)
-_SPLIT_FOLDERS: dict[str, Split] = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
-}
 _MAX_FILE_BYTES = 2**29
+# Called with a path and the reason why it is left out.
+LeaveOut = Callable[[Path, str], None]
 
 
 def list_folder(root: Path) -> Listing:
     """List the pictures below `root`: `root/<class>/…`, or `root/train/<class>/…` beside `validation` and `test`.
 
     A class folder is searched to any depth. Hidden files, and files that are no pictures by name (or, without a
-    suffix, by their first bytes) are passed over.
+    suffix, by their first bytes) are passed over. Links to folders inside a class, folders that cannot be read,
+    folders named like a picture and pictures outside of class folders are told of in `skipped`.
 
     Raises:
-        DataError: no such folder, or no class folders in it.
+        DataError: no such folder, one that cannot be read, or no class folders in it.
     """
     if not root.is_dir():
         what = "a file, not a folder" if root.exists() else "no such folder"
@@ -35,29 +32,34 @@ def list_folder(root: Path) -> Listing:
             f"{root}: {what} (looked from {Path.cwd()}).\n"
             "Give the folder that holds one sub-folder of pictures per class."
         )
-    splits = _split_folders(root)
-    tops = [(split, top) for split, folder in splits for top in _class_folders(folder)] if splits else None
-    if tops is None:
-        tops = [(None, top) for top in _class_folders(root)]
+    skipped: list[Skipped] = []
+
+    def leave_out(path: Path, reason: str) -> None:
+        skipped.append(Skipped(_shown(path, root), reason))
+
+    splits = _split_folders(root) or [(None, root)]
+    tops = [(split, top) for split, folder in splits for top in _class_folders(folder, leave_out)]
     class_names = tuple(sorted({top.name for _, top in tops}))
     if not class_names:
         raise DataError(f"{root}: no class folders. Put the pictures of each class into a sub-folder of its own.")
     if odd := [name for name in class_names if not name.isprintable()]:
         raise DataError(f"{root}: class folder {odd[0]!r} has a name that cannot be printed; rename it.")
-    files: list[Path] = []
+    label_of = {name: label for label, name in enumerate(class_names)}
+    files: list[str] = []  # a Path takes four times the memory
     pictures: list[Picture] = []
     for split, top in tops:
-        for file in picture_files(top):
-            files.append(file)
-            pictures.append(Picture(_shown(file, root), class_names.index(top.name), split))
+        for file in picture_files(top, leave_out):
+            files.append(str(file))
+            pictures.append(Picture(_shown(file, root), label_of[top.name], split))
     _log.info("%s: %d pictures in %d class folders", root, len(files), len(class_names))
 
     return Listing(
         class_names,
         tuple(pictures),
-        lambda chosen: (read_picture_file(files[index]) for index in chosen),
+        lambda chosen: (read_picture_file(Path(files[index])) for index in chosen),
         origin=str(root),
-        stamps=lambda: [file_stamp(file) for file in files],
+        stamps=lambda: [file_stamp(Path(file)) for file in files],
+        skipped=tuple(skipped),
     )
 
 
@@ -73,7 +75,10 @@ def file_stamp(path: Path) -> str | None:
 def read_picture_file(path: Path) -> bytes | PictureError:
     """The file's bytes, or why there are none."""
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        status = path.stat()
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            return PictureError("is no file but a pipe, socket or device")  # to read from which might never end
+        if status.st_size > _MAX_FILE_BYTES:
             return PictureError(f"larger than {_MAX_FILE_BYTES >> 20} MiB")
         return path.read_bytes()
     except OSError as error:
@@ -81,30 +86,53 @@ def read_picture_file(path: Path) -> bytes | PictureError:
 
 
 def _split_folders(root: Path) -> list[tuple[Split, Path]]:
-    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    folders = [entry for entry in _entries(root) if entry.is_dir()]
     names = {folder.name for folder in folders}
     # A class may be called "train"; only a folder that holds nothing but splits is read as splits.
-    if "train" not in names or not names <= set(_SPLIT_FOLDERS):
+    if "train" not in names or not names <= set(SPLIT_NAMES):
         return []
-    found = [(_SPLIT_FOLDERS[folder.name], folder) for folder in folders]
+    found = [(SPLIT_NAMES[folder.name], folder) for folder in folders]
     if len({split for split, _ in found}) < len(found):
         raise DataError(f"{root}: two folders for the validation split ({', '.join(sorted(names))}); keep one.")
     return found
 
 
-def _class_folders(folder: Path) -> list[Path]:
+def _class_folders(folder: Path, leave_out: LeaveOut) -> Iterator[Path]:
     above = {folder.resolve(), *folder.resolve().parents}
-    return [
-        entry
-        for entry in sorted(folder.iterdir())
-        if not entry.name.startswith(".") and entry.is_dir() and entry.resolve() not in above
-    ]
+    for entry in _entries(folder):
+        if not entry.is_dir():
+            if _is_picture(entry):
+                leave_out(entry, "lies in no class folder")
+        elif entry.resolve() in above:
+            leave_out(entry, "a link back to a folder around it")
+        else:
+            yield entry
 
 
-def picture_files(top: Path) -> Iterator[Path]:
-    """Pictures below a folder, at any depth, in a fixed order."""
-    for folder, subfolders, names in os.walk(top):  # follows no links, so it cannot run in circles
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read: {error.strerror}. Allow reading, or move it elsewhere.") from error
+
+
+def picture_files(top: Path, leave_out: LeaveOut = lambda path, reason: None) -> Iterator[Path]:
+    """Pictures below a folder, at any depth, in a fixed order.
+
+    Args:
+        leave_out: called with everything that somebody may take for pictures and that is not searched, and the reason.
+    """
+
+    def tell(error: OSError) -> None:
+        leave_out(Path(error.filename), f"a folder that cannot be read: {error.strerror}")
+
+    for folder, subfolders, names in os.walk(top, onerror=tell):  # follows no links, so it cannot run in circles
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
+        for path in (Path(folder, name) for name in subfolders):
+            if path.is_symlink():
+                leave_out(path, "a link to a folder, which is not followed")
+            elif path.suffix.lower() in PICTURE_SUFFIXES:
+                leave_out(path, "a folder, though it is named like a picture")
         for name in sorted(names):
             path = Path(folder, name)
             if not name.startswith(".") and _is_picture(path):
@@ -115,10 +143,12 @@ def _is_picture(path: Path) -> bool:
     if path.suffix:
         return path.suffix.lower() in PICTURE_SUFFIXES
     try:
+        if not path.is_file():  # opening a pipe would wait for somebody who writes into it
+            return path.is_symlink()
         with path.open("rb") as file:
             return looks_like_picture(file.read(64))
     except OSError:
-        return False
+        return True  # reading it as a picture says what is wrong
 
 
 def _shown(file: Path, root: Path) -> str:

@@ -1,14 +1,22 @@
 """What a source says it has, before a single picture is decoded."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal, get_args
 
 from transferkit.errors import PictureError
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
+SPLIT_NAMES: Final[Mapping[str, Split]] = {
+    "train": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "test": "test",
+}
+"""What people call the splits, in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +74,18 @@ class Listing:
     def count(self, split: Split | None) -> int:
         """Number of pictures that the source itself puts into `split` (`None`: into no split)."""
         return Counter(picture.split for picture in self.pictures)[split]
+
+    def only(self, positions: Sequence[int]) -> "Listing":
+        """The pictures at some positions, which must rise; nothing else changes."""
+        stamps = self.stamps
+
+        def chosen_stamps() -> Sequence[str | None]:
+            every = stamps()
+            return [every[position] for position in positions]
+
+        return replace(
+            self,
+            pictures=tuple(self.pictures[position] for position in positions),
+            read=lambda chosen: self.read([positions[index] for index in chosen]),
+            stamps=chosen_stamps if stamps else None,
+        )

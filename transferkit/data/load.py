@@ -3,19 +3,23 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from transferkit.data.folder_source import list_folder
+from transferkit.data.copies import keep_one_of_each
 from transferkit.data.listing import SPLITS, Listing, Picture, Skipped, Split
-from transferkit.data.prepare import Prepared, prepare_pictures
-from transferkit.data.splits import assign_splits
+from transferkit.data.lookalikes import Lookalike, find_lookalikes, group_lookalikes
+from transferkit.data.manifest import apply_manifest
+from transferkit.data.middle import Middle, prepared_size_px
+from transferkit.data.prepare import Images, prepare_pictures
+from transferkit.data.splits import Assigned, assign_splits
 from transferkit.errors import DataError
 from transferkit.progress import Progress
 from transferkit.recipe.data import DataSpec
-from transferkit.recipe.source import SampleSource, TfdsSource
+from transferkit.recipe.runtime import CacheSpec
+
+_MAX_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -23,29 +27,43 @@ class Data:
     """The pictures of one run.
 
     Args:
-        images: `(num_images, size, size, 3)` uint8 RGB.
-        labels: `(num_images,)` int32, or, where a picture may have any number of classes, `(num_images, num_classes)`
-            bool.
+        images: `(num_images, size, size, 3)` uint8 RGB, from which positions or a slice pick.
+        labels: `(num_images,)` int32, -1 where the picture's class is left out; or, where a picture may have any
+            number of classes, `(num_images, num_classes)` bool.
         weights: `(num_images,)` float32, what a picture counts in training; they come from the source.
         paths: name of each picture.
         digests: sha256 of each picture's file.
-        rows: for each split, the positions of its pictures in the arrays above; copies are in none.
+        rows: for each split, the positions of its pictures in the arrays above; what is left out is in none.
         skipped: what was left out, with reasons.
+        alike: pictures that look alike, by position, where `data.duplicates: group` has looked for them.
+        with_margin: the same pictures larger, where random crops need it; `images` is their middle.
     """
 
     class_names: tuple[str, ...]
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     weights: np.ndarray
     paths: tuple[str, ...]
     digests: tuple[bytes, ...]
     rows: Mapping[Split, np.ndarray]
     skipped: tuple[Skipped, ...]
+    alike: tuple[Lookalike, ...] | None = None
+    with_margin: Images | None = None
+
+    @property
+    def for_augmentation(self) -> Images:
+        """What augmentation begins with."""
+        return self.images if self.with_margin is None else self.with_margin
 
     @property
     def multi_label(self) -> bool:
         """Whether a picture may have any number of classes."""
         return self.labels.ndim == 2
+
+    def classes_of(self, row: int) -> tuple[str, ...]:
+        """Names of a picture's classes, in label order."""
+        labels = np.flatnonzero(self.labels[row]) if self.multi_label else [self.labels[row]]
+        return tuple(self.class_names[label] for label in labels)
 
     def describe(self) -> str:
         """One line: how many pictures in which splits, and how many were left out."""
@@ -55,119 +73,160 @@ class Data:
         return f"data: {total} pictures in {len(self.class_names)} classes ({counts}){left_out}"
 
 
-def list_source(spec: DataSpec) -> Listing:
-    """What the source has; a data set that is not on this machine is downloaded.
-
-    Raises:
-        DataError: it is not there, is no set of labelled pictures, or has one class only.
-    """
-    source = spec.source
-    if isinstance(source, SampleSource):
-        listing = list_folder(Path(str(files("transferkit.data") / source.name)))
-    elif isinstance(source, TfdsSource):
-        from transferkit.data.tfds_source import list_tfds
-
-        listing = list_tfds(source)
-    else:
-        listing = list_folder(Path(source.path).expanduser())
-    if len(listing.class_names) < 2:
-        raise DataError(
-            f"{listing.origin}: one class only ({listing.class_names[0]}); telling pictures apart needs at least two.\n"
-            "Give the folder above it, which holds one sub-folder per class."
-        )
-    return listing
-
-
-def is_on_this_machine(spec: DataSpec) -> bool:
-    """Whether the pictures can be listed without a download."""
-    if not isinstance(spec.source, TfdsSource):
-        return True
-    from transferkit.data.tfds_source import is_prepared
-
-    return is_prepared(spec.source)
-
-
 def count_splits(listing: Listing, spec: DataSpec, *, seed: int) -> Counter[Split]:
-    """Pictures per split if every picture can be read."""
-    return Counter(assign_splits(listing.pictures, spec.split, seed=seed))
+    """Pictures per split if every picture can be read, and no two look alike."""
+    return Counter(split for split in _expect(listing, spec, seed)[1] if split)
 
 
-def load_data(listing: Listing, spec: DataSpec, *, seed: int, need_test: bool, progress: Progress) -> Data:
+def count_training(listing: Listing, spec: DataSpec, *, seed: int) -> list[int]:
+    """Training pictures by class if every picture can be read; one of several classes counts in each."""
+    pictures, splits = _expect(listing, spec, seed)
+    training = (one for one, split in zip(pictures, splits, strict=True) if split == "train")
+    counts = Counter(label for picture in training for label in picture.labels)
+    return [counts[label] for label in range(len(listing.class_names))]
+
+
+def load_data(
+    listing: Listing,
+    spec: DataSpec,
+    *,
+    cache: CacheSpec,
+    seed: int,
+    need_test: bool,
+    progress: Progress,
+    margin: float = 0.0,
+) -> Data:
     """Decode and split the pictures of a listing.
+
+    Classes without a picture to train on are left out, as long as two remain; so a class may be missing from the
+    data's class names.
 
     Args:
         need_test: whether the recipe asks for results on the test split.
+        margin: by what share of the side pictures are prepared larger, for random crops.
 
     Raises:
-        DataError: a class without a readable picture, or a split left empty.
+        DataError: fewer than two classes with pictures to train on, a split left empty, or a manifest that does not
+            fit.
     """
-    prepared = prepare_pictures(listing, spec, progress=progress)
-    keep, duplicates = _keep_one_of_each(prepared, listing.class_names)
-    pictures = tuple(prepared.pictures[row] for row in keep)
-    skipped = (*prepared.skipped, *duplicates)
-    _refuse_empty_classes(listing, pictures, skipped)
-    splits = np.array(assign_splits(pictures, spec.split, seed=seed))
+    if spec.split.manifest:
+        listing, missing = apply_manifest(listing, Path(spec.split.manifest).expanduser())
+        _warn(missing, progress)
+    larger = spec.model_copy(update={"image_size": prepared_size_px(spec.image_size, margin)})
+    prepared = prepare_pictures(listing, larger, cache=cache, progress=progress)
+    images = Middle(prepared.images, spec.image_size) if margin else prepared.images
+    keep, copies = keep_one_of_each(prepared.pictures, prepared.digests, listing.class_names)
+    alike = tuple(find_lookalikes(images, progress=progress)) if spec.duplicates == "group" else None
+    pictures = [prepared.pictures[row] for row in keep]
+    assigned = assign_splits(
+        pictures, spec.split, seed=seed, alike=_same_group(alike or (), keep, len(prepared.images))
+    )
+    if assigned.skipped:
+        first = assigned.skipped[0]
+        text = f"{len(assigned.skipped)} pictures are left out, such as {first.path}: {first.reason}"
+        _warn(text, progress)
+    skipped = (*listing.skipped, *prepared.skipped, *copies, *assigned.skipped)
+    chosen, untrained = _trained_classes(listing, pictures, assigned, skipped)
+    if untrained:
+        names = ", ".join(one.path for one in untrained[:_MAX_SHOWN]) + (", …" if len(untrained) > _MAX_SHOWN else "")
+        _warn(
+            f"{len(untrained)} classes are left out, since none of their pictures can be trained on: {names}", progress
+        )
+    labels = _label_array(prepared.pictures, chosen)
+    rows = {split: _rows_of(split, keep, assigned, labels) for split in SPLITS}
     data = Data(
-        class_names=listing.class_names,
-        images=prepared.images,
-        labels=np.array([picture.label for picture in prepared.pictures], np.int32),
+        class_names=tuple(listing.class_names[label] for label in chosen),
+        images=images,
+        labels=labels,
         weights=np.array([picture.weight for picture in prepared.pictures], np.float32),
         paths=tuple(picture.path for picture in prepared.pictures),
         digests=prepared.digests,
-        rows={split: np.asarray(keep)[splits == split] for split in SPLITS},
-        skipped=skipped,
+        rows=rows,
+        skipped=(*skipped, *untrained),
+        alike=alike,
+        with_margin=prepared.images if margin else None,
     )
-    _refuse_empty_splits(data, listing, need_test=need_test)
+    _refuse_empty_splits(data, listing, spec, need_test=need_test)
     return data
 
 
-def _keep_one_of_each(prepared: Prepared, class_names: Sequence[str]) -> tuple[list[int], list[Skipped]]:
-    """Positions of the pictures that stay: of files with the same bytes one, of those in two classes none.
-
-    Where copies lie in several of the source's own splits, the test one stays, then the validation one, so that
-    nothing is trained on that is reported on.
-    """
-    groups: dict[bytes, list[int]] = {}
-    for row, digest in enumerate(prepared.digests):
-        groups.setdefault(digest, []).append(row)
-    keep, skipped = [], []
-    order = {"test": 0, "validation": 1, "train": 2, None: 2}
-    for rows in groups.values():
-        labels = {prepared.pictures[row].label for row in rows}
-        first = min(rows, key=lambda row: (order[prepared.pictures[row].split], row))
-        if len(labels) > 1:
-            names = " and ".join(class_names[label] for label in sorted(labels))
-            skipped += [Skipped(prepared.pictures[row].path, f"the same file stands in {names}") for row in rows]
-            continue
-        keep.append(first)
-        reason = f"the same file as {prepared.pictures[first].path}"
-        skipped += [Skipped(prepared.pictures[row].path, reason) for row in rows if row != first]
-    return sorted(keep), skipped
+def _expect(listing: Listing, spec: DataSpec, seed: int) -> tuple[Sequence[Picture], Sequence[Split | None]]:
+    if spec.split.manifest:
+        listing, _ = apply_manifest(listing, Path(spec.split.manifest).expanduser())
+    return listing.pictures, assign_splits(listing.pictures, spec.split, seed=seed).splits
 
 
-def _refuse_empty_classes(listing: Listing, pictures: Sequence[Picture], skipped: Sequence[Skipped]) -> None:
-    found = Counter(picture.label for picture in pictures)
-    empty = [name for label, name in enumerate(listing.class_names) if not found[label]]
-    if empty:
-        examples = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:5])
+def _same_group(alike: Sequence[Lookalike], keep: Sequence[int], count: int) -> list[tuple[int, int]]:
+    """Pairs of positions in `keep` that look alike, also by way of a picture that is not kept."""
+    if not alike:
+        return []
+    first: dict[int, int] = {}
+    groups = group_lookalikes(alike, count)[keep]
+    return [(position, first.setdefault(group, position)) for position, group in enumerate(groups.tolist())]
+
+
+def _trained_classes(
+    listing: Listing, pictures: Sequence[Picture], assigned: Assigned, skipped: Sequence[Skipped]
+) -> tuple[list[int], tuple[Skipped, ...]]:
+    """Labels of the classes that have pictures to train on, and the others, with the reason."""
+    counts = {split: Counter[int]() for split in (*SPLITS, None)}
+    for picture, split in zip(pictures, assigned.splits, strict=True):
+        counts[split].update(picture.labels)
+    labels = range(len(listing.class_names))
+    chosen = [label for label in labels if counts["train"][label]]
+    untrained = []
+    for label in (label for label in labels if not counts["train"][label]):
+        elsewhere = counts["validation"][label] + counts["test"][label]
+        reason = f"none of its {elsewhere} pictures is in train" if elsewhere else "no picture that can be used"
+        untrained.append(Skipped(listing.class_names[label], f"a class left out: {reason}"))
+    if len(chosen) < 2:
+        examples = "".join(f"\n  {one.path}: {one.reason}" for one in (*untrained[:_MAX_SHOWN], *skipped[:_MAX_SHOWN]))
         raise DataError(
-            f"{listing.origin}: no readable picture in {len(empty)} of {len(listing.class_names)} classes: "
-            f"{', '.join(empty[:10])}{' …' if len(empty) > 10 else ''}.{examples}\n"
-            "Add pictures to them, or remove these folders."
+            f"{listing.origin}: {len(chosen)} of {len(labels)} classes have pictures to train on; telling pictures "
+            f"apart needs at least two.{examples}\nAdd pictures to the classes, or mend those that are left out."
         )
-    training = Counter(picture.label for picture in pictures if picture.split in (None, "train"))
-    if untrained := [name for label, name in enumerate(listing.class_names) if not training[label]]:
-        raise DataError(
-            f"{listing.origin}: no training picture in {', '.join(untrained[:10])}; every class needs some in train."
-        )
+    return chosen, tuple(untrained)
 
 
-def _refuse_empty_splits(data: Data, listing: Listing, *, need_test: bool) -> None:
+def _label_array(pictures: Sequence[Picture], chosen: Sequence[int]) -> np.ndarray:
+    """See `Data.labels`; -1 is a class that is left out."""
+    new = {label: index for index, label in enumerate(chosen)}
+    if all(isinstance(picture.label, int) for picture in pictures):
+        return np.array([new.get(picture.label, -1) for picture in pictures], np.int32)
+    labels = np.zeros((len(pictures), len(chosen)), bool)
+    for row, picture in enumerate(pictures):
+        labels[row, [new[label] for label in picture.labels if label in new]] = True
+    return labels
+
+
+def _rows_of(split: Split, keep: Sequence[int], assigned: Assigned, labels: np.ndarray) -> np.ndarray:
+    rows = np.array([row for row, own in zip(keep, assigned.splits, strict=True) if own == split], np.int64)
+    return rows[labels[rows] >= 0] if labels.ndim == 1 else rows
+
+
+def _refuse_empty_splits(data: Data, listing: Listing, spec: DataSpec, *, need_test: bool) -> None:
     needed: list[Split] = ["train", "validation", *(["test"] if need_test else [])]
-    if empty := [split for split in needed if not len(data.rows[split])]:
-        counts = ", ".join(f"{split} {len(data.rows[split])}" for split in SPLITS)
-        raise DataError(
-            f"{listing.origin}: the {empty[0]} split is empty ({counts}).\n"
-            f"Add pictures, or raise data.split.{empty[0]}"
-            + (", or set evaluate: [validation]." if empty[0] == "test" else ".")
+    empty = next((split for split in needed if not len(data.rows[split])), None)
+    if empty is None:
+        return
+    counts, split = ", ".join(f"{one} {len(data.rows[one])}" for one in SPLITS), spec.split
+    if split.manifest:
+        advice = f"{split.manifest} puts none of these pictures there; use another manifest"
+    elif split.method == "hash":
+        advice = (
+            "With data.split.method: hash shares are met on average only, by pictures or by whole groups.\n"
+            f"Add pictures, raise data.split.{empty}, or use method: stratified"
         )
+    elif split.fold and empty == "test":
+        advice = "Use fewer folds, or add pictures: a class of one picture, or of one group, is never tested"
+    else:
+        advice = f"Add pictures, or raise data.split.{empty}"
+        if split.group or spec.duplicates == "group" or any(picture.group is not None for picture in listing.pictures):
+            advice += "; groups stay whole, so there must be several in each class"
+    advice += ", or set evaluate: [validation]." if empty == "test" else "."
+    raise DataError(f"{listing.origin}: the {empty} split is empty ({counts}).\n{advice}")
+
+
+def _warn(text: str, progress: Progress) -> None:
+    if text:
+        progress.say(f"warning: {text}")

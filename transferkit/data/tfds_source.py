@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import io
-import logging
-import os
-import queue
-import sys
-import textwrap
-import threading
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from transferkit.data.folder_source import file_stamp
 from transferkit.data.listing import SPLITS, Listing, Picture, Split
+from transferkit.data.tfds_download import (
+    copy_prepared,
+    find_builder,
+    open_builder,
+    prepare,
+    quiet,
+    shorten,
+    tfds_folder,
+)
 from transferkit.errors import DataError
 from transferkit.recipe.source import TfdsSource
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
-
-_log = logging.getLogger(__name__)
-
-_ANSWER_S = 5.0
-_ALL_ANSWERS_S = 10.0
-_MAX_HOSTS = 8
 
 
 def list_tfds(spec: TfdsSource) -> Listing:
@@ -42,9 +36,9 @@ def list_tfds(spec: TfdsSource) -> Listing:
         DataError: no such dataset, not one picture and one class label per example, data that is neither on disk nor
             within reach, no train split, a wrong split expression, splits that share examples, missing labels.
     """
-    builder = _find_builder(spec)
+    builder = find_builder(spec)
     image_key, label_key = _picture_and_label(builder)  # before a download that would be for nothing
-    _prepare(builder)
+    prepare(builder, try_gcs=spec.try_gcs)
     parts = _choose_parts(builder, spec)
     pictures = tuple(
         Picture(path=example_id.decode(), label=int(label), split=split)
@@ -53,12 +47,15 @@ def list_tfds(spec: TfdsSource) -> Listing:
     )
     _refuse_unlabelled(pictures, parts, builder)
     _refuse_overlaps(pictures, parts, builder)
+    counts = Counter(picture.split for picture in pictures)
+    counted = [(part, counts[split]) for split, part in parts.items()]
     return Listing(
         class_names=tuple(builder.info.features[label_key].names),
         pictures=pictures,
-        read=partial(_read_pictures, builder, tuple(parts.values()), image_key),
+        read=lambda chosen: _read_pictures(builder, counted, image_key, chosen),
         any_order=False,
         origin=f"{builder.info.full_name} of TensorFlow Datasets",
+        stamps=lambda: _stamps(Path(builder.data_path), pictures),
     )
 
 
@@ -68,37 +65,26 @@ def is_prepared(spec: TfdsSource) -> bool:
     Raises:
         DataError: TensorFlow Datasets has no such dataset.
     """
-    return _find_builder(spec).is_prepared()
+    return find_builder(spec).is_prepared()
 
 
-def _find_builder(spec: TfdsSource) -> DatasetBuilder:
-    import tensorflow_datasets as tfds
+def fetch_tfds(spec: TfdsSource, *, home: Path) -> Path:
+    """The folder of the prepared dataset, in a home folder that can be carried to another machine.
 
-    _leave_devices_to_jax()
-    try:
-        with _quiet():
-            return tfds.builder(spec.name, data_dir=spec.data_dir and os.path.expanduser(spec.data_dir))
-    except tfds.core.DatasetNotFoundError as error:
-        name = spec.name.split("/")[0].split(":")[0]
-        # Community datasets are listed by asking the network.
-        known = tfds.list_builders(with_community_datasets=False)
-        near = " or ".join(repr(guess) for guess in difflib.get_close_matches(name, known))
-        raise DataError(
-            f"TensorFlow Datasets has no dataset {spec.name!r}{f'; did you mean {near}?' if near else ''}\n"
-            "    all names: https://www.tensorflow.org/datasets/catalog/overview"
-        ) from error
-    except Exception as error:  # unknown versions, configs and missing packages come as almost any type
-        raise DataError(f"TensorFlow Datasets cannot open {spec.name!r}: {_shorten(error)}") from error
+    What TFDS has prepared elsewhere on this machine is copied. Where the recipe names a `data_dir`, it is there.
 
-
-def _leave_devices_to_jax() -> None:
-    """Where Keras runs on JAX, TensorFlow only reads files; it would still take most of a GPU's memory for itself."""
-    keras = sys.modules.get("keras")
-    if keras and keras.config.backend() == "jax":
-        import tensorflow as tf
-
-        with contextlib.suppress(RuntimeError):  # it has its devices already, taken by somebody else
-            tf.config.set_visible_devices([], "GPU")
+    Raises:
+        DataError: see `list_tfds`.
+    """
+    builder = find_builder(spec)
+    _picture_and_label(builder)
+    if not spec.data_dir:
+        theirs, builder = builder, open_builder(spec, tfds_folder(home))
+        if theirs.is_prepared() and not builder.is_prepared():
+            copy_prepared(theirs, tfds_folder(home))
+            builder = open_builder(spec, tfds_folder(home))
+    prepare(builder, try_gcs=spec.try_gcs)
+    return Path(builder.data_path)
 
 
 def _picture_and_label(builder: DatasetBuilder) -> tuple[str, str]:
@@ -120,65 +106,6 @@ def _picture_and_label(builder: DatasetBuilder) -> tuple[str, str]:
     )
 
 
-def _prepare(builder: DatasetBuilder) -> None:
-    """Make sure that the data is on disk."""
-    if builder.data_path.exists():
-        return
-    name, folder, urls = builder.info.full_name, builder.data_dir_root.resolve(), builder.url_infos or {}
-    # Files that the user has to bring may be all that a builder needs, so a missing network says nothing then.
-    if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS and (silent := _silent_hosts(urls)):
-        raise DataError(
-            f"{name} is not in {folder}, and it cannot be downloaded: no answer from {', '.join(silent)}\n"
-            "    a network is needed once; run again with one, or copy a tensorflow_datasets folder that holds this\n"
-            "    dataset from another machine and set data.source.tfds.data_dir to it\n"
-            "    to try transferkit without any network: transferkit finetune quickstart"
-        )
-    size_mb = sum(info.size for info in urls.values()) / 1e6
-    _log.info("preparing %s in %s, once: up to %.0f MB to download", name, folder, size_mb)
-    try:
-        with _quiet():
-            builder.download_and_prepare()
-    except Exception as error:  # whatever a builder's own code, its host or the disk comes up with
-        raise DataError(f"{name} cannot be prepared in {folder}: {_shorten(error)}") from error
-
-
-def _silent_hosts(urls: Iterable[str]) -> tuple[str, ...]:
-    """Hosts to download from, each with what went wrong, if none of them answers.
-
-    TFDS asks eleven times and doubles its pause from 0.4 s on (`core/download/downloader.py`): 204 s until it finds
-    that there is no network. So one address of every host is asked first, the way TFDS will ask: same library, same
-    proxies and certificates.
-    """
-    by_host = {urlsplit(url).netloc: url for url in urls if url.startswith(("http://", "https://"))}
-    hosts = dict(list(by_host.items())[:_MAX_HOSTS])
-    answers: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-    silent = dict.fromkeys(hosts, "no answer in time")
-    for host, url in hosts.items():
-        # A daemon: looking up a name has no time limit of its own, and must hold up neither this nor the exit.
-        threading.Thread(target=lambda h=host, u=url: answers.put((h, _ask(u))), daemon=True).start()
-    deadline_s = time.monotonic() + _ALL_ANSWERS_S
-    for _ in hosts:
-        try:
-            host, fault = answers.get(timeout=max(0.0, deadline_s - time.monotonic()))
-        except queue.Empty:
-            break
-        if not fault:
-            return ()
-        silent[host] = fault
-    return tuple(f"{host} ({fault})" for host, fault in silent.items())
-
-
-def _ask(url: str) -> str:
-    """What is wrong with an address; empty if it answers in a way that TFDS would not retry."""
-    import requests
-
-    try:
-        with requests.get(url, stream=True, timeout=_ANSWER_S) as response:
-            return f"HTTP {response.status_code}" if response.status_code in (500, 502, 503, 504) else ""
-    except requests.RequestException as error:
-        return type(error).__name__
-
-
 def _choose_parts(builder: DatasetBuilder, spec: TfdsSource) -> dict[Split, str]:
     """What to read for each split, as TFDS split expressions."""
     if spec.splits is not None:
@@ -198,7 +125,7 @@ def _read(builder: DatasetBuilder, part: str, *, key: str) -> Iterator[tuple[byt
     import tensorflow_datasets as tfds
 
     try:
-        with _quiet():
+        with quiet():
             examples = builder.as_dataset(
                 split=part,
                 shuffle_files=False,
@@ -207,23 +134,49 @@ def _read(builder: DatasetBuilder, part: str, *, key: str) -> Iterator[tuple[byt
                 read_config=tfds.ReadConfig(add_tfds_id=True, interleave_cycle_length=1, try_autocache=False),
             )
     except (ValueError, AssertionError) as error:
-        raise DataError(f"{builder.info.full_name} cannot give split {part!r}: {_shorten(error)}") from error
+        raise DataError(f"{builder.info.full_name} cannot give split {part!r}: {shorten(error)}") from error
     try:
         for example in tfds.as_numpy(examples):
             yield example["tfds_id"], example[key]
     except tf.errors.OpError as error:
         raise DataError(
-            f"{builder.info.full_name} in {builder.data_path} is damaged: {_shorten(error)}\n"
+            f"{builder.info.full_name} in {builder.data_path} is damaged: {shorten(error)}\n"
             "    delete that folder; the next run prepares it anew"
         ) from error
 
 
 def _read_pictures(
-    builder: DatasetBuilder, parts: Sequence[str], image_key: str, chosen: Sequence[int]
+    builder: DatasetBuilder, parts: Sequence[tuple[str, int]], image_key: str, chosen: Sequence[int]
 ) -> Iterator[bytes]:
-    wanted = set(chosen)
-    encoded = (picture for part in parts for _, picture in _read(builder, part, key=image_key))
-    return (picture for index, picture in enumerate(encoded) if index in wanted)
+    """One pass, over the parts that have chosen pictures, and in them up to the last one.
+
+    Args:
+        parts: each with its number of pictures.
+        chosen: positions in all parts together, rising.
+    """
+    first = 0
+    for part, count in parts:
+        wanted = {position - first for position in chosen if first <= position < first + count}
+        first += count
+        if not wanted:
+            continue
+        last = max(wanted)
+        with closing(_read(builder, part, key=image_key)) as examples:
+            for position, (_, picture) in enumerate(examples):
+                if position in wanted:
+                    yield picture
+                if position == last:
+                    break
+
+
+def _stamps(folder: Path, pictures: Sequence[Picture]) -> list[str | None]:
+    """See `Listing.stamps`; a picture changes with the file that holds it, which its path begins with."""
+    files = [picture.path.rpartition("__")[0] for picture in pictures]
+    by_file = {name: file_stamp(folder / name) for name in set(files)}
+    return [
+        f"{picture.path}\0{stamp}" if (stamp := by_file[name]) else None
+        for picture, name in zip(pictures, files, strict=True)
+    ]
 
 
 def _refuse_unlabelled(pictures: Sequence[Picture], parts: Mapping[Split, str], builder: DatasetBuilder) -> None:
@@ -251,22 +204,3 @@ def _refuse_overlaps(pictures: Sequence[Picture], parts: Mapping[Split, str], bu
             f"{builder.info.full_name}: splits must not share pictures, but {'; '.join(where)}\n"
             "    change data.source.tfds.splits"
         )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars, printed lines or remarks to developers from TFDS; its own switches for them are for good."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _shorten(error: Exception) -> str:
-    return textwrap.shorten(str(error), 400) or type(error).__name__

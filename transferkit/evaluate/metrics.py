@@ -1,5 +1,6 @@
 """How good predictions are: numbers from probabilities and labels, computed once and stored as values."""
 
+import json
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -185,13 +186,9 @@ def roc_curves(probabilities: np.ndarray, labels: np.ndarray, class_names: Seque
     return tuple(curves)
 
 
-def report_to_dict(report: EvalReport) -> dict[str, object]:
-    """The report as `json` writes it and reads it back: dictionaries, lists, plain numbers, `None` for undefined."""
-    return {
-        **asdict(report),
-        "per_class": [asdict(row) for row in report.per_class],
-        "confusion_matrix": [list(row) for row in report.confusion_matrix],
-    }
+def report_to_dict(report: object) -> dict[str, object]:
+    """A report, as `json` writes it and reads it back: dictionaries, lists, plain numbers, `None` for undefined."""
+    return json.loads(json.dumps(asdict(report)))
 
 
 def _checked(probabilities: np.ndarray, labels: np.ndarray, *, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,12 @@ from typing import Any, Final
 
 from keras import layers, ops
 
+from transferkit.data.middle import middle_of
 from transferkit.model.colour import RandomBlur, RandomNoise, RandomSaturation
 from transferkit.model.cutmix import CutMix
 from transferkit.model.draws import Draws
 from transferkit.model.rand_augment import RandomOperations
+from transferkit.model.random_crop import RandomCrop
 from transferkit.model.random_layer import InTurn
 from transferkit.model.warp import RandomCropResize, RandomElastic, RandomPerspective, RandomShear
 from transferkit.recipe import augment as spec
@@ -56,6 +58,7 @@ def _erase(erase: spec.Erase, seed: int) -> layers.Layer:
 
 
 AUGMENTATIONS: Final[Mapping[str, Callable[[Any, int], layers.Layer]]] = {
+    "random_crop": lambda given, seed: RandomCrop(given.margin, seed=seed),
     "flip": _flip,
     "rotate": lambda given, seed: layers.RandomRotation(given.degrees / 360, seed=seed, **_FLOAT32),
     "translate": lambda given, seed: layers.RandomTranslation(given.amount, given.amount, seed=seed, **_FLOAT32),
@@ -90,7 +93,7 @@ def augment_batch(augmentations: Sequence[layers.Layer], images: Any, labels: An
     Args:
         images: `(batch, height, width, 3)` float32, 0–255; so is the result. Layers that only mix whole images take
             features of any shape as well.
-        labels: `(batch, num_classes)` float32, one-hot.
+        labels: `(batch, any)` float32: one-hot, and whatever else is to be mixed in the same proportions.
     """
     for layer in augmentations:
         if isinstance(layer, _MIXES_LABELS):
@@ -109,11 +112,15 @@ def mixes_labels(layer: layers.Layer) -> bool:
 
 
 def preview(augmentations: Sequence[layers.Layer], images: Any, *, draws: int, seed: int) -> Any:
-    """Each image and `draws` random versions of it: `(num_images, 1 + draws, height, width, 3)` float32."""
+    """Each image and `draws` random versions of it: `(num_images, 1 + draws, height, width, 3)` float32.
+
+    Of images with a margin for random crops, the first version is the middle.
+    """
     images = ops.cast(images, "float32")
     labels = ops.zeros((len(images), 2))
-    columns, random = [images], Draws(augmentations, seed=seed, stream="preview")
+    columns, random = [], Draws(augmentations, seed=seed, stream="preview")
     for draw in range(draws):
         with random.at(draw):
             columns.append(augment_batch(augmentations, images, labels)[0])
+    columns.insert(0, middle_of(images, columns[0].shape[1]) if columns else images)
     return ops.convert_to_numpy(ops.stack(columns, axis=1))

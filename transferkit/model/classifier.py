@@ -145,7 +145,12 @@ def _head(feature_map: Any, spec: HeadSpec, *, num_classes: int, seed: int) -> A
     return dense(num_classes, len(spec.hidden), dtype="float32", name="logits")(x)
 
 
-def probability_model(network: keras.Model) -> keras.Model:
-    """The network to save: pixels 0–255 to probabilities, without augmentation."""
-    probabilities = layers.Softmax(dtype="float32", name="probabilities")(network.output)
-    return keras.Model(network.input, probabilities, name=network.name)
+def probability_model(network: keras.Model, *, multi_label: bool = False) -> keras.Model:
+    """The network to save: pixels 0–255 to probabilities, without augmentation.
+
+    Args:
+        multi_label: whether each class has a probability of its own (sigmoid), or they sum to 1 (softmax).
+    """
+    last = {"dtype": "float32", "name": "probabilities"}
+    layer = layers.Activation("sigmoid", **last) if multi_label else layers.Softmax(**last)
+    return keras.Model(network.input, layer(network.output), name=network.name)

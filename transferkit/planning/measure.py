@@ -9,9 +9,11 @@ import numpy as np
 
 from transferkit.data.listing import Split
 from transferkit.data.load import Data
+from transferkit.data.middle import middle_of, prepared_size_px
 from transferkit.model.classifier import Classifier
 from transferkit.planning.phases import PlannedPhase
 from transferkit.progress import Quiet
+from transferkit.recipe.imbalance import NoBalance
 from transferkit.recipe.recipe import Recipe
 from transferkit.train.apply import apply_trainable
 from transferkit.train.forward import BATCH_SIZE
@@ -33,6 +35,9 @@ def measure_phase(
     # A random start can overflow, and a loss that is no number ends an epoch; zeros compute as fast.
     for variable in classifier.network.weights:
         variable.assign(np.zeros(variable.shape))
+    # Balancing classes changes how many steps there are, which is known, and not how long one takes.
+    unbalanced = recipe.data.model_copy(update={"imbalance": NoBalance()})
+    recipe = recipe.model_copy(update={"data": unbalanced})
     data, strategy = _random_data(classifier, recipe), local_strategy()
     phase = replace(planned.phase, steps_per_epoch=_MAX_STEPS, rates=(0.0,) * _MAX_STEPS)
     first_s = batch_s = 0.0
@@ -69,15 +74,19 @@ def _random_data(classifier: Classifier, recipe: Recipe) -> Data:
     batch_size, size_px = recipe.data.batch_size, recipe.data.image_size
     num_classes = classifier.network.output_shape[-1]
     rows = np.arange(batch_size)
+    labels = rows % num_classes
+    prepared_px = prepared_size_px(size_px, recipe.margin)
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, prepared_px, prepared_px, 3), dtype=np.uint8)
     return Data(
         class_names=tuple(map(str, range(num_classes))),
-        images=np.random.default_rng(0).integers(0, 256, (batch_size, size_px, size_px, 3), dtype=np.uint8),
-        labels=(rows % num_classes).astype(np.int32),
+        images=middle_of(images, size_px),
+        labels=np.eye(num_classes, dtype=bool)[labels] if recipe.multi_label else labels.astype(np.int32),
         weights=np.ones(batch_size, np.float32),
         paths=(),
         digests=(),
         rows={"train": np.tile(rows, _MAX_STEPS), "validation": np.resize(rows, BATCH_SIZE), "test": rows[:0]},
         skipped=(),
+        with_margin=images,
     )
 
 

@@ -37,6 +37,13 @@ class Zoom(Choice):
     amount: Annotated[float, Field(gt=0, lt=1)]
 
 
+class RandomCrop(Choice):
+    """Cut out a random place of pictures that are prepared larger; without augmentation their middle is seen."""
+
+    kind: Literal["random_crop"] = "random_crop"
+    margin: Fraction = Field(0.14, description="How much larger, as a share of the side; 0.14 is 256 for 224 pixels.")
+
+
 class CropResize(Choice):
     """Cut out a random part and scale it to the full size, as ImageNet models are trained."""
 
@@ -152,7 +159,7 @@ class CutMix(Choice):
 
 
 AUGMENTATION_SPECS: tuple[type[Choice], ...] = (
-    Flip, Rotate, Translate, Zoom, CropResize, Brightness, Contrast, Saturation, Hue, ColorJitter,
+    RandomCrop, Flip, Rotate, Translate, Zoom, CropResize, Brightness, Contrast, Saturation, Hue, ColorJitter,
     Noise, Blur, Elastic, Shear, Perspective, Erase, RandAugment, MixUp, CutMix,
 )  # fmt: skip
 Augmentation = choice_of(*AUGMENTATION_SPECS, what="an augmentation")

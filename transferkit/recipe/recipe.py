@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeInt, field_validator
 
-from transferkit.recipe.augment import Augmentation
+from transferkit.recipe.augment import Augmentation, RandomCrop
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.loss import BinaryCrossEntropy, CrossEntropy, Loss
 from transferkit.recipe.model import ModelSpec
@@ -58,6 +58,11 @@ class Recipe(Spec):
         if len(set(splits)) < len(splits):
             raise ValueError("names a split twice")
         return splits
+
+    @property
+    def margin(self) -> float:
+        """By what share of the side pictures are prepared larger than the model sees them."""
+        return next((one.margin for one in self.augment if isinstance(one, RandomCrop)), 0.0)
 
     @property
     def multi_label(self) -> bool:

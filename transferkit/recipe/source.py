@@ -86,7 +86,9 @@ class TfdsSource(Choice):
 
     kind: Literal["tfds"] = "tfds"
     name: str = Field(min_length=1, description="Such as `tf_flowers`; `name/config:version` also works.")
-    data_dir: str | None = Field(None, description="Folder of prepared data sets; default ~/tensorflow_datasets.")
+    data_dir: str | None = Field(
+        None, description="Folder of prepared data sets; default: TRANSFERKIT_HOME's or ~/tensorflow_datasets."
+    )
     splits: TfdsSplits | None = Field(None, description="Default: the data set's own.")
     try_gcs: bool = Field(False, description="Look for the prepared data set in Google's bucket first.")
 

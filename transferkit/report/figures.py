@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import numpy as np
-from matplotlib import colormaps, cycler, font_manager, rcParams
+from matplotlib import colormaps, cycler
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from transferkit.evaluate.metrics import RocCurve
+from transferkit.report.text import NO_GLYPH, families, shown
 
 # Okabe and Ito 2008, "Color Universal Design", without black and the yellow that is faint on white.
 # https://jfly.uni-koeln.de/color/
@@ -26,10 +27,6 @@ _MAX_NAMED_CLASSES = 60  # every class has its name at the axes up to here
 _MAX_NAMED_CURVES, _NUM_WORST_CURVES = 10, 5
 _MIN_ZOOMED_AREA = 0.9  # all curves hug the corner: it is drawn larger where with such areas none can pass
 _MAX_MARKED_EPOCHS = 40  # more points than that run into each other
-
-# Fonts with the scripts that matplotlib's own lacks; those that the system has are asked after it.
-_WIDER_FONTS = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Malgun Gothic", "Nirmala UI")
-_NO_GLYPH = "□"
 
 
 def plot_curves(
@@ -104,8 +101,8 @@ def plot_confusion(matrix: np.ndarray | Sequence[Sequence[int]], class_names: Se
 
     step = 1 if num_classes <= _MAX_NAMED_CLASSES else math.ceil(num_classes / 50)
     named = range(0, num_classes, step)
-    names = [_label(class_names[label]) for label in named]
-    names = [f"{label}: {name}" if _NO_GLYPH in name else name for label, name in zip(named, names, strict=True)]
+    names = [shown(class_names[label]) for label in named]
+    names = [f"{label}: {name}" if NO_GLYPH in name else name for label, name in zip(named, names, strict=True)]
     few = num_classes <= _MAX_PRINTED_CLASSES
     side_in = max(3.2, 0.45 * num_classes) if few else min(max(9, 0.2 * num_classes), 12)
     room_in = 0.09 * max(map(len, names))
@@ -119,7 +116,7 @@ def plot_confusion(matrix: np.ndarray | Sequence[Sequence[int]], class_names: Se
     axes.set_ylabel("true class" if step == 1 else f"true class (one in {step} is named)")
     if shares.mask.any():
         axes.set_xlabel("predicted class\n(grey rows: classes without a picture in this split)")
-    text_style = {"fontfamily": _families(), "fontsize": 9 if few else 8}
+    text_style = {"fontfamily": families(), "fontsize": 9 if few else 8}
     slant = {"rotation": 45, "va": "top"} if few else {"rotation": 90, "va": "center"}
     axes.set_xticks(named, names, ha="right", rotation_mode="anchor", **slant, **text_style)
     axes.set_yticks(named, names, **text_style)
@@ -144,25 +141,25 @@ def plot_roc(curves: Sequence[RocCurve]) -> Figure:
     axes.plot((0, 1), (0, 1), color="0.6", linestyle=(0, (1, 2)), linewidth=1.2, label="guessing, AUC 0.500")
     if not curves:
         axes.text(0.5, 0.5, "not defined:\nall pictures of this split are of one class", ha="center", va="center")
-    shown = sorted(curves, key=lambda curve: curve.auc)
+    drawn = sorted(curves, key=lambda curve: curve.auc)
     panels = [axes]
-    if shown and shown[0].auc >= _MIN_ZOOMED_AREA:
+    if drawn and drawn[0].auc >= _MIN_ZOOMED_AREA:
         panels.append(axes.inset_axes((0.38, 0.08, 0.58, 0.58), xlim=(-0.004, 0.2), ylim=(0.8, 1.004)))
         panels[1].set(xticks=(0, 0.1, 0.2), yticks=(0.8, 0.9, 1))
         axes.indicate_inset_zoom(panels[1], edgecolor="0.3")
     if len(curves) > _MAX_NAMED_CURVES:
-        shown = shown[:_NUM_WORST_CURVES]
+        drawn = drawn[:_NUM_WORST_CURVES]
         _draw_mean_curve(panels, curves)
     for panel in panels:
         panel.set_prop_cycle(_LINES)
-        for curve in shown:
-            label = f"{_label(curve.name)}, AUC {curve.auc:.3f}"
+        for curve in drawn:
+            label = f"{shown(curve.name)}, AUC {curve.auc:.3f}"
             panel.plot(curve.false_positive_rate, curve.true_positive_rate, linewidth=1.6, label=label)
         panel.grid(color="0.92")
         panel.set_axisbelow(True)
     axes.set(xlabel="false positive rate", ylabel="true positive rate", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     axes.set_aspect("equal")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, prop={"family": _families(), "size": 9})
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, prop={"family": families(), "size": 9})
     return figure
 
 
@@ -192,18 +189,18 @@ def plot_samples(
     height_in = (cell_in * height / width + 0.3 * is_grid) * down + 0.5
     figure = Figure(figsize=(width_in, height_in), layout="compressed")
     panels = figure.subplots(down, across, squeeze=False)
-    text_style = {"fontfamily": _families(), "fontsize": 8}
+    text_style = {"fontfamily": families(), "fontsize": 8}
     for axes in panels.flat:
         axes.set(xticks=(), yticks=())
         axes.spines[:].set_visible(False)
     for axes, picture in zip(panels.flat, pixels.reshape(-1, height, width, 3), strict=False):
         axes.imshow(picture)
     for axes, text in zip(panels.flat, captions if is_grid else column_titles, strict=False):
-        axes.set_title(_label(text, max_chars=20), **text_style)
+        axes.set_title(shown(text, max_chars=20), **text_style)
     for axes, caption in zip(panels[:, 0], () if is_grid else captions, strict=False):
-        axes.set_ylabel(_label(caption), rotation=0, ha="right", va="center", **text_style)
+        axes.set_ylabel(shown(caption), rotation=0, ha="right", va="center", **text_style)
     if title:
-        figure.suptitle(_label(title, max_chars=int(width_in / 0.1)), fontfamily=_families(), fontsize=11)
+        figure.suptitle(shown(title, max_chars=int(width_in / 0.1)), fontfamily=families(), fontsize=11)
     return figure
 
 
@@ -220,7 +217,7 @@ def _spans(epochs: Sequence[int], phases: Sequence[str]) -> list[tuple[str, floa
     spans: list[tuple[str, float, float]] = []
     for name, rows in groupby(zip(phases, epochs, strict=True), key=lambda row: row[0]):
         members = [epoch for _, epoch in rows]
-        spans.append((_label(name), members[0] - 0.5, members[-1] + 0.5))
+        spans.append((shown(name), members[0] - 0.5, members[-1] + 0.5))
     return spans
 
 
@@ -251,7 +248,7 @@ def _draw_phases(panels: Sequence[Axes], spans: Sequence[tuple[str, float, float
             rotation_mode="anchor",
             ha="center" if flat else "left",
             va="bottom",
-            fontfamily=_families(),
+            fontfamily=families(),
             fontsize=9,
         )
 
@@ -273,24 +270,3 @@ def _draw_mean_curve(panels: Sequence[Axes], curves: Sequence[RocCurve]) -> None
     for axes in panels:
         axes.fill_between(grid, heights.min(axis=0), heights.max(axis=0), color="0.88", label="range of all classes")
         axes.plot((0, *grid), (0, *heights.mean(axis=0)), color="black", linewidth=2.2, label=label)
-
-
-def _label(text: str, *, max_chars: int = 28) -> str:
-    """The text on one line, shortened in the middle, without mathematics and without characters no font can draw."""
-    families = [font_manager.FontProperties(family=[family]) for family in _families()]
-    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
-    line = "".join(character for character in " ".join(text.split()) if character.isprintable())
-    if len(line) > max_chars:
-        half = (max_chars - 1) // 2
-        line = f"{line[: max_chars - 1 - half].rstrip()}…{line[len(line) - half :].lstrip()}"
-    drawn = (
-        character if character.isascii() or any(font.get_char_index(ord(character)) for font in fonts) else _NO_GLYPH
-        for character in line
-    )
-    return "".join(drawn).replace("$", r"\$") or "(no name)"
-
-
-def _families() -> list[str]:
-    """Font families to ask for a character, in this order; the last comes with matplotlib."""
-    installed = set(font_manager.get_font_names())
-    return [*rcParams["font.family"], *(font for font in _WIDER_FONTS if font in installed), "DejaVu Sans"]

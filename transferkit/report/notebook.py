@@ -4,17 +4,13 @@ import html
 from collections.abc import Mapping
 from pathlib import Path
 
-from transferkit.evaluate.metrics import EvalReport
+from transferkit.evaluate.evaluate import Report
+from transferkit.report.table import table_row
 
 
-def result_to_html(run_dir: Path, report: Mapping[str, EvalReport]) -> str:
+def result_to_html(run_dir: Path, report: Mapping[str, Report]) -> str:
     """A small table of results. All text from users is escaped."""
-    rows = "".join(
-        f"<tr><td>{html.escape(split)}</td><td>{one.num_images}</td><td>{one.accuracy:.1%}</td>"
-        f"<td>{one.balanced_accuracy:.1%}</td><td>{one.macro_average.f1:.3f}</td><td>{one.log_loss:.3f}</td>"
-        f"<td>{one.majority_baseline.accuracy:.1%}</td></tr>"
-        for split, one in report.items()
-    )
-    heads = ("split", "images", "accuracy", "balanced accuracy", "macro F1", "log loss", "majority baseline")
-    header = "".join(f"<th>{head}</th>" for head in heads)
-    return f"<table><tr>{header}</tr>{rows}</table><p>run folder: <code>{html.escape(str(run_dir))}</code></p>"
+    rows = [{"split": split, **table_row(one)} for split, one in report.items()]
+    header = "".join(f"<th>{head}</th>" for head in (rows[0] if rows else ()))
+    body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row.values())}</tr>" for row in rows)
+    return f"<table><tr>{header}</tr>{body}</table><p>run folder: <code>{html.escape(str(run_dir))}</code></p>"

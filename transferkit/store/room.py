@@ -17,6 +17,7 @@ from transferkit.errors import CacheError
 _STORE = re.compile(r"[0-9a-f]{32}")
 _REMOVED = re.compile(r"[0-9a-f]{32}\.removed-[0-9a-f]{8}")
 _GB = 10**9
+_NOTHING_KEPT = "data.cache: none and cache.features: none"
 KEY_FILE = "key.json"
 
 
@@ -68,17 +69,19 @@ def cache_error(folder: Path, error: OSError, needed_bytes: int = 0) -> CacheErr
     """What a person reads when the disk refuses; `needed_bytes` are still to be written."""
     if error.errno not in _FULL:
         return CacheError(
-            f"{folder}: features cannot be kept here: {error.strerror or error}.\nName a folder that can be written to "
-            "with cache.folder or the environment variable TRANSFERKIT_HOME, or keep none with cache.features: none."
+            f"{folder}: prepared pictures and features cannot be kept here: {error.strerror or error}.\nName a folder "
+            "that can be written to with cache.folder or the environment variable TRANSFERKIT_HOME, or keep nothing on "
+            f"disk with {_NOTHING_KEPT}."
         )
     room = ""
     if needed_bytes:
         with suppress(OSError):
             room = f"; {needed_bytes / 1e6:,.1f} MB are needed, {disk_usage(folder).free / 1e6:,.1f} MB are free there"
     return CacheError(
-        f"{folder}: features cannot be kept here: {error.strerror or error}{room}.\n"
-        "What was complete is kept, and the next run goes on from there. Make room on that disk, choose another one "
-        "with cache.folder, let older features go with a lower cache.max_gb, or keep none with cache.features: none."
+        f"{folder}: prepared pictures and features cannot be kept here: {error.strerror or error}{room}.\n"
+        "What was complete is kept, and the next run goes on from there. Make room on that disk (transferkit cache "
+        "clear), choose another one with cache.folder, let older ones go with a lower cache.max_gb, or keep nothing on "
+        f"disk with {_NOTHING_KEPT}."
     )
 
 

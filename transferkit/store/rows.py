@@ -60,6 +60,14 @@ class RowStore:
         """What some rows take on the disk, with their index entries."""
         return num_rows * (self.row_bytes + ENTRIES.itemsize)
 
+    def count(self) -> int:
+        """How many rows there are.
+
+        Raises:
+            CacheError: there are files, and they cannot be read.
+        """
+        return len(self._contents().digests)
+
     def find(self, digests: Sequence[bytes]) -> np.ndarray:
         """`(len(digests),)` int64: where each row is, -1 for those that are missing.
 
@@ -81,8 +89,8 @@ class RowStore:
         positions = contents.positions(digests)
         if missing := int((positions < 0).sum()):
             raise CacheError(
-                f"{self.folder}: {missing:,} of {len(positions):,} stored features are missing; another process may "
-                "have removed them to make room.\nRun again, and they are computed anew. If it happens again, raise "
+                f"{self.folder}: {missing:,} of {len(positions):,} stored rows are missing; another process may "
+                "have removed them to make room.\nRun again, and they are made anew. If it happens again, raise "
                 "cache.max_gb or choose a folder of its own with cache.folder."
             )
         touch(self.folder)

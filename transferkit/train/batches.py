@@ -19,6 +19,19 @@ def epoch_order(num_rows: int, *, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(num_rows)
 
 
+def batch_labels(labels: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Labels as `training_batches` and steps take them.
+
+    Args:
+        labels: as `Data` has them: `(num_rows,)` int32 or `(num_rows, num_classes)` bool.
+        weights: `(num_rows,)` float32, what each counts; they become a last column.
+    """
+    if weights is None:
+        return labels
+    columns = labels[:, None] if labels.ndim == 1 else labels
+    return np.concatenate([columns.astype(np.float32), weights[:, None]], axis=1)
+
+
 def as_input(rows: np.ndarray) -> np.ndarray:
     """Rows as a network takes them: what is stored as float16 is float32 again."""
     return rows.astype(np.float32) if rows.dtype == np.float16 else rows
@@ -35,7 +48,7 @@ def training_batches(
         inputs: `(any, …)`, in memory or on disk; anything with a shape and a dtype that an array of positions picks
             rows from.
         rows: positions in `inputs`, in the order in which they train.
-        labels: `(len(rows),)` int32, in the same order.
+        labels: `(len(rows), …)` of `batch_labels`, in the same order.
         first: the batch to begin with.
     """
     row_bytes = int(np.prod(inputs.shape[1:])) * np.dtype(inputs.dtype).itemsize

@@ -105,7 +105,7 @@ class Features:
             augment = [one.model_dump(mode="json") for one in self._recipe.augment]
             store = self._rowstore(cut, {"order": order, "augment": augment, "seed": self._recipe.seed})
             first_step = view * -(-len(rows) // BATCH_SIZE)
-            augmented = Augmented(Picked(self._data.images, rows), augmentations, draws, first_step)
+            augmented = Augmented(Picked(self._data.for_augmentation, rows), augmentations, draws, first_step)
 
             def compute(forward: Forward, missing: np.ndarray, task: Task) -> list[np.ndarray]:
                 return compute_outputs(forward, augmented, missing, strategy=self._strategy, task=task)
@@ -221,6 +221,7 @@ class Features:
             "stored as": self._dtype,
             "batch_size": BATCH_SIZE,
             "xla": recipe.runtime.xla,
+            **({"margin": recipe.margin} if recipe.margin else {}),
             **engine_identity(),
             **(also or {}),
         }

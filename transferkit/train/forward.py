@@ -85,10 +85,3 @@ def _only_once(outputs: np.ndarray, num_rows: int) -> np.ndarray:
 def fitting_batch_size(num_rows: int) -> int:
     """A power of two, so that few rows are quick and there are few shapes to compile."""
     return min(BATCH_SIZE, 1 << (num_rows - 1).bit_length())
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Natural logarithms of the softmax, in float64; `(num_rows, num_classes)`. Infinite logits give NaN."""
-    with np.errstate(invalid="ignore"):
-        shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-        return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))

@@ -155,8 +155,8 @@ class Journal:
             return None
         if saved.meta["data"] != self._data:
             raise CheckpointError(
-                f"{self._checkpoints.folder}: the pictures, their classes or their splits are not those that the run "
-                "began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
+                f"{self._checkpoints.folder}: the pictures, their classes, their weights or their splits are not those "
+                "that the run began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
             )
         if saved.meta["start"] != self._start:
             raise CheckpointError(
@@ -222,6 +222,6 @@ def _digest_of_data(data: Data) -> str:
     digest = hashlib.sha256(repr(data.class_names).encode())
     for split in SPLITS:
         for row in data.rows[split]:
-            digest.update(b"%s %d " % (data.digests[row], data.labels[row]))
+            digest.update(data.digests[row] + data.labels[row].tobytes() + data.weights[row].tobytes())
         digest.update(split.encode())
     return digest.hexdigest()

@@ -171,7 +171,9 @@ def _warnings(run: PhaseRun, state: RunState, recipe: Recipe) -> Iterator[str]:
         yield text
     if text := flat_warning([one.loss for one in state.done]):
         yield text
-    regularised = run.phase.augment or recipe.model.head.dropout > 0
+    # Oversampled, smaller classes count more in training, and they are the harder ones.
+    balanced = recipe.data.imbalance.kind != "none"
+    regularised = run.phase.augment or recipe.model.head.dropout > 0 or balanced
     if first and (text := leak_warning(row, num_val=len(run.validation), regularised=regularised)):
         yield text
 
@@ -187,9 +189,10 @@ def _out_of_memory(recipe: Recipe) -> TrainingError:
 
 def _line(row: Epoch, watch: Watch, num_epochs: int, *, is_best: bool) -> str:
     average = "" if row.ema_val_loss is None else f"  average {row.ema_val_accuracy:6.1%}"
+    mean_precision = "" if row.val_map is None else f"  mAP {row.val_map:.3f}"
     return (
         f"epoch {row.epoch:>{len(str(num_epochs))}} of {num_epochs}  {row.phase}  "
         f"loss {row.loss:.3f}  accuracy {row.accuracy:6.1%}  "
-        f"validation loss {row.val_loss:.3f}  accuracy {row.val_accuracy:6.1%}{average}  "
+        f"validation loss {row.val_loss:.3f}  accuracy {row.val_accuracy:6.1%}{mean_precision}{average}  "
         f"{format_seconds(watch.seconds)}{'  best' if is_best else ''}"
     )

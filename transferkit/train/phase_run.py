@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from transferkit.data.balance import balance_training
 from transferkit.data.load import Data
 from transferkit.errors import TrainingError
 from transferkit.model.augment import build_augmentations, mixes_labels
@@ -18,7 +19,7 @@ from transferkit.recipe.recipe import Recipe
 from transferkit.schedule.rates import plateau_drops
 from transferkit.schedule.schedule import Phase
 from transferkit.train.apply import Applied
-from transferkit.train.batches import epoch_order, training_batches
+from transferkit.train.batches import batch_labels, epoch_order, training_batches
 from transferkit.train.copies import as_array
 from transferkit.train.epoch import Epoch
 from transferkit.train.features import Computed, Features, Rows
@@ -60,6 +61,7 @@ class PhaseRun:
     ) -> None:
         self.phase, self.recipe, self.strategy, self.position = phase, recipe, strategy, 0
         self.applied, self._classifier, self._data, self._features = applied, classifier, data, features
+        self._balance = balance_training(data, recipe.data)
         progress.say(_announce(phase, applied.trained.values()))
         features.forget_above(phase.cut)
         wanted = cuts_in_reach(phase, later)
@@ -92,14 +94,15 @@ class PhaseRun:
                 ),
                 draws=Draws([*augmentations, network], seed=recipe.seed, stream=f"phase {phase.index}"),
                 num_classes=len(data.class_names),
-                label_smoothing=recipe.loss.label_smoothing,
+                loss=recipe.loss,
+                weighted=self._balance.weights is not None,
                 pulled={path: keras.Variable(starts[path], trainable=False) for path in sorted(phase.pulled)},
                 l2_sp=phase.spec.l2_sp,
                 num_parts=recipe.runtime.gradient_accumulation_steps,
             )
         self.steps = strategy.steps(self.trainer)
         val_inputs = features.rows(phase.cut, "validation") if phase.cut else None
-        self.validation = Validation(upper, data, val_inputs, strategy=strategy)
+        self.validation = Validation(upper, data, val_inputs, strategy=strategy, loss=recipe.loss)
 
     def fit_epoch(
         self, epoch: int, before: Sequence[Epoch], task: Task, *, after_step: Callable[[], None] | None = None
@@ -117,7 +120,8 @@ class PhaseRun:
         phase, batch_size = self.phase, self.recipe.data.batch_size
         factor = _rate_factor(phase, before, self.recipe.monitor)
         inputs, rows, labels = self._inputs(epoch)
-        order = epoch_order(len(rows), seed=self.recipe.seed, epoch=phase.first_epoch + epoch)
+        of_epoch = {"seed": self.recipe.seed, "epoch": phase.first_epoch + epoch}
+        order = self._balance.positions(**of_epoch)[epoch_order(self._balance.pictures_per_epoch, **of_epoch)]
         if not self.position:
             self.steps.start_epoch()
         first, first_step = self.position, epoch * phase.steps_per_epoch
@@ -147,7 +151,7 @@ class PhaseRun:
             epoch=row.epoch,
             phase=phase.name,
             seconds=time.monotonic() - start_s,
-            images_per_s=max(0, len(rows) - first * batch_size) / trained_s,
+            images_per_s=max(0, len(order) - first * batch_size) / trained_s,
             wait_fraction=batches.waited_s / trained_s,
             memory_mb=memory_mb(),
             gradient_norms=self._by_name(np.sqrt(sums[STEPS + 1 :] / max(1.0, sums[STEPS]))),
@@ -171,9 +175,9 @@ class PhaseRun:
     def _inputs(self, epoch: int) -> tuple[Rows, np.ndarray, np.ndarray]:
         """What an epoch trains on, the rows of it that are the split's, and their labels."""
         data, rows = self._data, self._data.rows["train"]
-        labels = data.labels[rows]
+        labels = batch_labels(data.labels[rows], self._balance.weights)
         if not self._reads_features:
-            return data.images, rows, labels
+            return data.for_augmentation if self.phase.augment else data.images, rows, labels
         if views := self.phase.spec.views:
             return self._features.views(self.phase.cut, epoch % views, self._for_views), np.arange(len(rows)), labels
         return self._features.rows(self.phase.cut, "train"), np.arange(len(rows)), labels
@@ -182,18 +186,18 @@ class PhaseRun:
         """The epoch's row, after validation."""
         phase = self.phase
         self.steps.sync()
-        val_loss, val_accuracy = self.validation.run(task)
+        scores = self.validation.run(task)
         last_step = (epoch + 1) * phase.steps_per_epoch - 1
-        if not math.isfinite(val_loss):
+        if not math.isfinite(scores.loss):
             raise _not_a_number("validation loss", phase, last_step, factor)
-        ema_loss = ema_accuracy = None
+        of_average = None
         if averages := averages_of(self.trainer.optimizer):
             trained = list(self.applied.trained.values())
             raw = [as_array(variable) for variable in trained]
             try:
                 for variable, average in zip(trained, averages, strict=True):
                     variable.assign(as_array(average))
-                ema_loss, ema_accuracy = self.validation.run(task)
+                of_average = self.validation.run(task)
             finally:
                 for variable, value in zip(trained, raw, strict=True):
                     variable.assign(value)
@@ -203,10 +207,12 @@ class PhaseRun:
             learning_rate=phase.rates[last_step] * factor,
             loss=float(sums[LOSS] / sums[COUNT]),
             accuracy=float(sums[CORRECT] / sums[COUNT]),
-            val_loss=val_loss,
-            val_accuracy=val_accuracy,
-            ema_val_loss=ema_loss,
-            ema_val_accuracy=ema_accuracy,
+            val_loss=scores.loss,
+            val_accuracy=scores.accuracy,
+            val_map=scores.map,
+            ema_val_loss=of_average and of_average.loss,
+            ema_val_accuracy=of_average and of_average.accuracy,
+            ema_val_map=of_average and of_average.map,
         )
 
     def _note(self, first_step: int, factor: float) -> str:
@@ -262,7 +268,7 @@ def _rate_factor(phase: Phase, before: Sequence[Epoch], monitor: str) -> float:
     if rates.kind != "plateau":
         return 1.0
     values = [row.value(monitor) for row in before]
-    return rates.factor ** plateau_drops(values, patience=rates.patience, higher_is_better=monitor == "val_accuracy")
+    return rates.factor ** plateau_drops(values, patience=rates.patience, higher_is_better=monitor != "val_loss")
 
 
 def _not_a_number(what: str, phase: Phase, step: int, factor: float) -> TrainingError:

@@ -9,6 +9,8 @@ from keras import ops
 
 from transferkit.model.augment import augment_batch
 from transferkit.model.draws import Draws
+from transferkit.recipe.loss import BinaryCrossEntropy, CrossEntropy, Loss
+from transferkit.train.losses import LOSSES
 
 # The running sums of an epoch, in the order of the vector that holds them; squared gradient norms by stage follow.
 COUNT, LOSS, CORRECT, FINITE_STEPS, STEPS = range(5)
@@ -28,6 +30,7 @@ class PhaseTrainer:
         stage_of: stage by path of every trained variable.
         pulled: the start of each variable that L2-SP pulls back, by path.
         draws: the random generators of all layers here.
+        weighted: whether pictures have weights; see `mixed`.
         num_parts: that a batch is computed in, one after the other.
     """
 
@@ -39,7 +42,8 @@ class PhaseTrainer:
     optimizer: keras.optimizers.Optimizer
     draws: Draws
     num_classes: int
-    label_smoothing: float = 0.0
+    loss: Loss = CrossEntropy()
+    weighted: bool = False
     pulled: Mapping[str, Any] | None = None
     l2_sp: float = 0.0
     num_parts: int = 1
@@ -58,35 +62,60 @@ class PhaseTrainer:
     def mixed(self, inputs: Any, labels: Any) -> tuple[Any, Any]:
         """A batch as it trains: augmented inputs, and labels `(batch, num_classes)` float32.
 
+        With weights, `(batch, 2 x num_classes + 1)`: the labels, the labels times the weight, and the weight, all mixed
+        alike. So each of two mixed pictures brings its own label with its own weight.
+
         Args:
             inputs: as the network takes them, of any number type.
-            labels: `(batch,)` class indices.
+            labels: of `batch_labels`.
         """
-        labels = ops.one_hot(labels, self.num_classes, dtype="float32")
+        weights = None
+        if self.weighted:
+            labels, weights = labels[:, :-1], labels[:, -1:]
+        if isinstance(self.loss, BinaryCrossEntropy):
+            labels = ops.cast(labels, "float32")
+        else:
+            classes = labels if weights is None else ops.cast(labels[:, 0], "int32")
+            labels = ops.one_hot(classes, self.num_classes, dtype="float32")
+        if weights is not None:
+            labels = ops.concatenate([labels, labels * weights, weights], axis=-1)
         return augment_batch(self.augmentations, ops.cast(inputs, "float32"), labels)
 
     def objective(self, inputs: Any, labels: Any, *, share: Any) -> tuple[Any, Any]:
         """What gradients are taken of, for some rows of a batch, and these rows' sums.
 
-        Objectives of all parts add up to that of the whole batch: the mean loss of its rows plus the penalties.
+        Objectives of all parts add up to that of the whole batch: the mean of its rows' losses, each times its weight,
+        plus the penalties.
 
         Args:
+            labels: of `mixed`.
             share: of the batch, for each row.
 
         Returns:
-            A scalar, and `[rows, loss, correct]`, each times `share`.
+            A scalar, and `[rows, loss, correct]`, each times `share`. Nothing but the loss is weighted.
         """
         logits = self.network(inputs, training=True)
-        losses = ops.categorical_crossentropy(self._smoothed(labels), logits, from_logits=True)
-        correct = ops.cast(ops.equal(ops.argmax(logits, -1), ops.argmax(labels, -1)), "float32")
+        losses, labels = self._losses(labels, logits), labels[:, : self.num_classes]
         rows = ops.cast(ops.shape(labels)[0], "float32")
         loss = ops.sum(losses) * share
-        sums = ops.stack([rows * share, loss, ops.sum(correct) * share])
+        sums = ops.stack([rows * share, loss, ops.sum(self._correct(labels, logits)) * share])
         return loss + self._penalty() * rows * share, sums
 
-    def _smoothed(self, labels: Any) -> Any:
-        # https://arxiv.org/abs/1512.00567, section 7
-        return labels * (1.0 - self.label_smoothing) + self.label_smoothing / self.num_classes
+    def _losses(self, labels: Any, logits: Any) -> Any:
+        """Of each row, times its weight."""
+        losses_of = LOSSES[self.loss.kind].in_training
+        if not self.weighted:
+            return losses_of(self.loss, labels, logits)
+        weights = labels[:, -1:]
+        # Every loss is linear in its targets, so this is the sum of both losses of a mixed row, each with its weight.
+        targets = ops.divide_no_nan(labels[:, self.num_classes : -1], weights)
+        return losses_of(self.loss, targets, logits) * weights[:, 0]
+
+    def _correct(self, labels: Any, logits: Any) -> Any:
+        """1 for each row whose class is found, or all of its classes and no other; else 0."""
+        if isinstance(self.loss, BinaryCrossEntropy):
+            return ops.cast(ops.all(ops.equal(logits > 0, labels > 0.5), axis=-1), "float32")
+        return ops.cast(ops.equal(ops.argmax(logits, -1), ops.argmax(labels, -1)), "float32")
 
     def _penalty(self) -> Any:
         """The head's own, and half the squared distance from the start. https://arxiv.org/abs/1802.01483"""

@@ -1,0 +1,443 @@
+"""Tables as people and programs write them."""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from transferkit.data.table_source import list_table
+from transferkit.errors import DataError, PictureError
+from transferkit.recipe.source import CsvSource, JsonlSource, ParquetSource
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """Pictures 0.png to 5.png."""
+    for number in range(6):
+        Image.new("RGB", (8, 8), (number * 40, 0, 0)).save(tmp_path / f"{number}.png")
+    return tmp_path
+
+
+def csv_of(folder, text, *, multi_label=False, encoding="utf-8", **settings):
+    path = folder / "labels.csv"
+    path.write_bytes(text.encode(encoding))
+    return list_table(CsvSource(path=str(path), **settings), multi_label=multi_label)
+
+
+def jsonl_of(folder, *rows, multi_label=False, **settings):
+    path = folder / "labels.jsonl"
+    path.write_text("".join(f"{row if isinstance(row, str) else json.dumps(row)}\n" for row in rows))
+    return list_table(JsonlSource(path=str(path), **settings), multi_label=multi_label)
+
+
+def parquet_of(folder, columns, *, multi_label=False, **settings):
+    import pyarrow
+    from pyarrow import parquet
+
+    path = folder / "labels.parquet"
+    parquet.write_table(pyarrow.table(columns), path)
+    return list_table(ParquetSource(path=str(path), **settings), multi_label=multi_label)
+
+
+def classes_of(listing):
+    return {one.path: tuple(listing.class_names[label] for label in one.labels) for one in listing.pictures}
+
+
+def reasons_of(listing):
+    return [(one.path, one.reason) for one in listing.skipped]
+
+
+PLAIN = "path,label\n0.png,cat\n1.png,dog\n"
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: csv_of(folder, PLAIN),
+        lambda folder: csv_of(folder, PLAIN, encoding="utf-8-sig"),
+        lambda folder: csv_of(folder, PLAIN.replace("\n", "\r\n")),
+        lambda folder: csv_of(folder, PLAIN.replace(",", ";")),
+        lambda folder: csv_of(folder, PLAIN.replace(",", "\t")),
+        lambda folder: csv_of(folder, "label, path\n cat ,0.png\n\ndog,1.png"),
+        lambda folder: jsonl_of(folder, {"path": "0.png", "label": "cat"}, "", {"label": "dog", "path": "1.png"}),
+        lambda folder: parquet_of(folder, {"path": ["0.png", "1.png"], "label": ["cat", "dog"]}),
+    ],
+    ids=["plain", "BOM", "Windows", "semicolons", "tabs", "spaces and gaps", "jsonl", "parquet"],
+)
+def test_every_form_of_a_table_gives_the_same_listing(folder, make):
+    listing = make(folder)
+
+    assert listing.class_names == ("cat", "dog")
+    assert classes_of(listing) == {"0.png": ("cat",), "1.png": ("dog",)}
+    assert [one.label for one in listing.pictures] == [0, 1]
+    assert listing.skipped == ()
+    assert list(listing.read([1])) == [(folder / "1.png").read_bytes()]
+    assert all(stamp and str(folder) in stamp for stamp in listing.stamps())
+
+
+def test_a_byte_order_mark_with_windows_line_ends_is_no_part_of_a_name(folder):
+    path = folder / "labels.csv"
+    path.write_bytes(b"\xef\xbb\xbfpath,label\r\n0.png,cat\r\n1.png,dog\r\n")
+
+    listing = list_table(CsvSource(path=str(path)), multi_label=False)
+
+    assert classes_of(listing) == {"0.png": ("cat",), "1.png": ("dog",)}
+
+
+def test_paths_are_relative_to_the_root_where_one_is_given(folder):
+    deep = folder / "tables"
+    deep.mkdir()
+    text = f"path,label\n../2.png,a\n{folder / '3.png'},b\n"
+
+    beside = csv_of(deep, text)
+    rooted = csv_of(deep, "path,label\n2.png,a\n3.png,b\n", root=str(folder))
+
+    assert [one.path for one in beside.pictures] == ["../2.png", str(folder / "3.png")]
+    assert list(rooted.read([0, 1])) == list(beside.read([0, 1]))
+
+
+def test_odd_paths_are_found(folder):
+    odd = ["with space.PNG", 'quote"s.png', "ünï😀.png", "-dash.png", "new\nline.png", "no_extension", "comma,.png"]
+    for name in odd:
+        Image.new("RGB", (8, 8)).save(folder / name, format="PNG")
+    quoted = "".join('"{}",cat\n'.format(name.replace('"', '""')) for name in odd)
+
+    listing = csv_of(folder, f"path,label\n{quoted}0.png,dog\n")
+
+    assert [one.path for one in listing.pictures] == [*odd, "0.png"]
+
+
+def test_a_name_that_is_no_utf8_spoils_no_other_row(folder):
+    os.rename(folder / "2.png", os.fsencode(folder) + b"/\xff.png")
+    path = folder / "labels.csv"
+    path.write_bytes(b"path,label\n0.png,cat\n\xff.png,dog\n1.png,caf\xe9\n")
+
+    listing = list_table(CsvSource(path=str(path)), multi_label=False)
+
+    assert classes_of(listing) == {"0.png": ("cat",), "\\udcff.png": ("dog",)}
+    assert reasons_of(listing) == [("1.png", r"line 4: label 'caf\udce9' is not printable")]
+
+
+def test_split_weight_and_group_columns_are_used_where_they_are(folder):
+    listing = csv_of(
+        folder,
+        "path,label,split,weight,group\n0.png,a,train,0.5,p1\n1.png,b,VAL,,\n2.png,b,test,2,7\n3.png,a,,1,p1\n4.png,a,valid\n",
+    )
+
+    assert [(one.split, one.weight, one.group) for one in listing.pictures] == [
+        ("train", 0.5, "p1"),
+        ("validation", 1.0, None),
+        ("test", 2.0, "7"),
+        (None, 1.0, "p1"),
+        ("validation", 1.0, None),
+    ]
+
+
+def test_columns_have_the_names_that_the_recipe_says(folder):
+    rows = [{"file": f"{number}.png", "species": "ab"[number % 2], "part": "test", "id": 3} for number in range(2)]
+
+    listing = jsonl_of(
+        folder, *rows, path_column="file", label_column="species", split_column="part", group_column="id"
+    )
+
+    assert classes_of(listing) == {"0.png": ("a",), "1.png": ("b",)}
+    assert {(one.split, one.group) for one in listing.pictures} == {("test", "3")}
+
+
+@pytest.mark.parametrize(
+    ("header", "settings", "says"),
+    [
+        ("path,labels", {}, "no column 'label'; did you mean 'labels'?\n    columns: path, labels\nSay which it is"),
+        ("image_path,label", {}, "no column 'path'; did you mean 'image_path'?"),
+        ("path,label", {"weight_column": "w"}, "no column 'w'\n    columns: path, label"),
+    ],
+)
+def test_a_missing_column_is_told_with_those_there_are(folder, header, settings, says):
+    with pytest.raises(DataError) as caught:
+        csv_of(folder, f"{header}\n0.png,a\n", **settings)
+
+    assert says in str(caught.value)
+
+
+def test_a_label_that_is_a_number_is_its_text(folder):
+    from_json = jsonl_of(folder, *({"path": f"{row}.png", "label": one} for row, one in enumerate([7, 7.0, "7", 7.5])))
+    from_csv = csv_of(folder, "path,label\n0.png,7\n1.png,7\n2.png,07\n")
+    from_parquet = parquet_of(folder, {"path": ["0.png", "1.png"], "label": [7.0, 8.0]})
+
+    assert list(classes_of(from_json).values()) == [("7",), ("7",), ("7",), ("7.5",)]
+    assert from_csv.class_names == ("07", "7")
+    assert from_parquet.class_names == ("7", "8")
+
+
+def test_bad_rows_are_left_out_with_their_line_and_the_reason(folder):
+    (folder / "inner.png").mkdir()
+    os.mkfifo(folder / "pipe.png")
+    (folder / "circle.png").symlink_to(folder / "circle.png")
+    listing = csv_of(
+        folder,
+        "path,label,split,weight\n"
+        "0.png,cat,,\n"
+        "gone.png,cat,,\n"
+        "1.png, ,,\n"
+        "2.png,cat,,heavy\n"
+        "2.png,cat,,-1\n"
+        "3.png,cat,holdout,\n"
+        '"4.png","two\nlines",,\n'
+        ",cat,,\n"
+        "5.png,dog,,,extra,more\n"
+        "inner.png,cat,,\n"
+        "pipe.png,cat,,\n"
+        "circle.png,cat,,\n"
+        '"4.png"x,cat,,\n'
+        "5.png\n"
+        "5.png,dog,,\n",
+    )
+
+    assert classes_of(listing) == {"0.png": ("cat",), "5.png": ("dog",)}
+    assert reasons_of(listing) == [
+        ("gone.png", "line 3: cannot be read: No such file or directory"),
+        ("1.png", "line 4: has no label"),
+        ("2.png", "line 5: weight 'heavy' is no number from 0 on"),
+        ("2.png", "line 6: weight '-1' is no number from 0 on"),
+        ("3.png", "line 7: split 'holdout' is none of train, validation, valid, val, test"),
+        ("4.png", r"line 8: label 'two\nlines' is not printable"),
+        ("labels.csv", "line 10: has no path"),
+        ("labels.csv", "line 11: has 6 fields, the header has 4"),
+        ("inner.png", "line 12: is no ordinary file"),
+        ("pipe.png", "line 13: is no ordinary file"),
+        ("circle.png", "line 14: cannot be read: Too many levels of symbolic links"),
+        ("labels.csv", "line 15: is no CSV: ',' expected after '\"'"),
+        ("5.png", "line 16: has no label"),
+    ]
+
+
+@pytest.mark.parametrize("value", ['{"path": "1.png"', "7", "[1]", "[" * 100_000, '"text"', "\x00"])
+def test_a_line_that_is_no_json_object_is_left_out(folder, value):
+    listing = jsonl_of(folder, {"path": "0.png", "label": "a"}, value)
+
+    assert reasons_of(listing) == [("labels.jsonl", "line 2: is no JSON object")]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"label": "a"}, "has no path"),
+        ({"path": 7, "label": "a"}, "has no path"),
+        ({"path": "1.png"}, "has no label"),
+        ({"path": "1.png", "label": None}, "has no label"),
+        ({"path": "1.png", "label": {"a": 1}}, "holds a dict where text or a number is meant"),
+        ({"path": "1.png", "label": "a", "weight": float("nan")}, None),
+        ({"path": "1.png", "label": "a", "weight": float("inf")}, "weight 'inf' is no number from 0 on"),
+        ({"path": "1.png\x00", "label": "a"}, "embedded null byte"),
+        ({"path": "\ud800.png", "label": "a"}, "surrogates not allowed"),
+    ],
+)
+def test_a_json_row_of_other_types_is_left_out(folder, row, reason):
+    listing = jsonl_of(folder, {"path": "0.png", "label": "a"}, row)
+
+    assert len(listing.pictures) == (2 if reason is None else 1)
+    assert [text for _, text in reasons_of(listing)] == ([] if reason is None else [listing.skipped[0].reason])
+    assert reason is None or reason in listing.skipped[0].reason
+
+
+@pytest.mark.parametrize("what", ["path", "label", "group", "other"])
+def test_a_line_of_a_megabyte_stops_nothing(folder, what):
+    cells = {"path": "1.png", "label": "b", "group": "g", "other": "x"} | {what: "x" * 2**20}
+
+    listing = csv_of(folder, f"path,label,group,other\n{','.join(cells.values())}\n0.png,a,,\n2.png,b,,\n")
+
+    assert {"0.png", "2.png"} <= set(classes_of(listing))
+    assert (len(listing.pictures) == 3) == (what in ("group", "other"))
+    assert all(len(one.path) + len(one.reason) < 500 for one in listing.skipped)
+
+
+def test_duplicate_rows_count_once(folder):
+    listing = csv_of(folder, f"path,label\n0.png,a\n1.png,b\n0.png,a\n../{folder.name}/0.png,a\n")
+
+    assert classes_of(listing) == {"0.png": ("a",), "1.png": ("b",)}
+    assert reasons_of(listing) == [
+        ("0.png", "line 4: the same as line 2"),
+        (f"../{folder.name}/0.png", "line 5: the same as line 2"),
+    ]
+
+
+def test_of_duplicates_in_several_splits_the_one_that_is_reported_on_stays(folder):
+    listing = csv_of(folder, "path,label,split\n0.png,a,train\n1.png,b,train\n0.png,a,test\n")
+
+    assert {one.path: one.split for one in listing.pictures} == {"0.png": "test", "1.png": "train"}
+    assert reasons_of(listing) == [("0.png", "line 2: the same as line 4")]
+
+
+def test_a_picture_with_two_labels_is_left_out_altogether(folder):
+    listing = csv_of(folder, "path,label\n0.png,a\n1.png,b\n0.png,c\n2.png,a\n")
+
+    assert classes_of(listing) == {"1.png": ("b",), "2.png": ("a",)}
+    assert listing.class_names == ("a", "b")
+    assert {reason for _, reason in reasons_of(listing)} == {
+        "line 2: labelled a in line 2 but c in line 4",
+        "line 4: labelled a in line 2 but c in line 4",
+    }
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: csv_of(folder, "path,label\n0.png,b; a;a\n1.png,\n2.png,b\n", multi_label=True),
+        lambda folder: csv_of(folder, "path,label\n0.png,b|a\n1.png,\n2.png,b\n", multi_label=True, separator="|"),
+        lambda folder: jsonl_of(
+            folder,
+            {"path": "0.png", "label": ["b", "a"]},
+            {"path": "1.png", "label": []},
+            {"path": "2.png", "label": "b"},
+            multi_label=True,
+        ),
+        lambda folder: parquet_of(
+            folder, {"path": ["0.png", "1.png", "2.png"], "label": [["b", "a"], [], ["b"]]}, multi_label=True
+        ),
+    ],
+    ids=["csv", "separator", "jsonl", "parquet"],
+)
+def test_a_picture_may_have_several_classes_or_none(folder, make):
+    listing = make(folder)
+
+    assert listing.class_names == ("a", "b")
+    assert [one.label for one in listing.pictures] == [(0, 1), (), (1,)]
+
+
+def test_a_row_without_a_list_of_classes_is_no_row_without_classes(folder):
+    listing = jsonl_of(
+        folder,
+        {"path": "0.png", "label": ["a"]},
+        {"path": "1.png", "label": None},
+        {"path": "2.png", "label": ["a", ""]},
+        multi_label=True,
+    )
+
+    assert [reason for _, reason in reasons_of(listing)] == [
+        "line 2: has no label",
+        "line 3: has an empty class among its labels",
+    ]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda folder: jsonl_of(folder, {"path": "0.png", "label": ["a"]}),
+        lambda folder: parquet_of(folder, {"path": ["0.png"], "label": [["a"]]}),
+    ],
+    ids=["jsonl", "parquet"],
+)
+def test_a_list_where_one_class_is_meant_names_the_loss_that_takes_lists(folder, make):
+    with pytest.raises(DataError, match="loss: binary_cross_entropy"):
+        make(folder)
+
+
+def test_a_text_with_a_separator_is_one_class_where_one_is_meant(folder):
+    assert csv_of(folder, "path,label\n0.png,a;b\n").class_names == ("a;b",)
+
+
+def test_a_quote_that_is_never_closed_is_refused_since_it_swallows_rows(folder):
+    with pytest.raises(DataError, match="the quote that opens in line 3 is never closed"):
+        csv_of(folder, 'path,label\n0.png,a\n1.png,"b\n' + "2.png,b\n" * 50_000)
+
+
+def test_a_json_array_is_no_json_lines(folder):
+    with pytest.raises(DataError, match="no line is a JSON object, such as"):
+        jsonl_of(folder, '[{"path": "0.png",', '"label": "a"}]')
+
+
+@pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n\0\0\0", "path,label\n".encode("utf-16"), b"\0\xff" * 50])
+def test_a_file_that_is_no_table_is_refused(folder, content):
+    for kind in (CsvSource, JsonlSource, ParquetSource):
+        path = folder / "table"
+        path.write_bytes(content)
+
+        with pytest.raises(DataError, match="table: "):
+            list_table(kind(path=str(path)), multi_label=False)
+
+
+def test_a_truncated_parquet_file_is_refused(folder):
+    parquet_of(folder, {"path": ["0.png"], "label": ["a"]})
+    whole = (folder / "labels.parquet").read_bytes()
+    (folder / "labels.parquet").write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(DataError, match="is no Parquet file, or is damaged"):
+        list_table(ParquetSource(path=str(folder / "labels.parquet")), multi_label=False)
+
+
+def test_without_pyarrow_a_parquet_table_says_what_to_install(folder, monkeypatch):
+    (folder / "labels.parquet").touch()
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+
+    with pytest.raises(DataError, match="pip install pyarrow"):
+        list_table(ParquetSource(path=str(folder / "labels.parquet")), multi_label=False)
+
+
+def test_a_parquet_table_reads_no_column_that_nobody_asked_for(folder, monkeypatch):
+    from pyarrow import parquet
+
+    asked = []
+    read = parquet.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        parquet.ParquetFile, "iter_batches", lambda self, columns: asked.append(columns) or read(self, columns=columns)
+    )
+
+    parquet_of(folder, {"path": ["0.png"], "bytes": [b"x" * 1000], "label": ["a"]})
+
+    assert asked == [["path", "label"]]
+
+
+def test_without_one_good_row_the_first_five_reasons_are_told(folder):
+    rows = "".join(f"gone{number}.png,a\n" for number in range(7))
+
+    with pytest.raises(DataError, match="none of 7 rows can be used") as caught:
+        csv_of(folder, f"path,label\n{rows}")
+
+    assert str(caught.value).count("No such file") == 5
+    assert f"Paths are looked up in {folder}; another folder can be given as root." in str(caught.value)
+
+
+def test_a_missing_table_is_named_with_where_it_was_looked_for(folder):
+    with pytest.raises(DataError, match="no such file \\(looked from"):
+        list_table(CsvSource(path=str(folder / "nothing.csv")), multi_label=False)
+    with pytest.raises(DataError, match="a folder, not a table"):
+        list_table(CsvSource(path=str(folder)), multi_label=False)
+
+
+@pytest.mark.parametrize("kind", [CsvSource, JsonlSource, ParquetSource])
+def test_a_table_that_may_not_be_read_is_an_error_of_the_data(folder, kind, monkeypatch):
+    path = folder / "table"
+    path.write_text(PLAIN)
+
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr("pyarrow.parquet.ParquetFile", refuse)
+
+    with pytest.raises(DataError, match="Permission denied"):
+        list_table(kind(path=str(path)), multi_label=False)
+
+
+def test_python_s_limit_on_fields_is_as_before(folder):
+    import csv
+
+    before = csv.field_size_limit(1000)
+
+    csv_of(folder, PLAIN)
+
+    assert csv.field_size_limit(before) == 1000
+
+
+def test_a_file_that_goes_away_after_listing_is_a_reason(folder):
+    listing = csv_of(folder, PLAIN)
+    (folder / "0.png").unlink()
+
+    first, second = listing.read([0, 1])
+
+    assert isinstance(first, PictureError)
+    assert isinstance(second, bytes)
+    assert listing.stamps()[0] is None

@@ -1,0 +1,80 @@
+"""`transferkit cache`: what is kept for later runs, and removing it."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="See or remove prepared pictures and features that are kept for later runs.", no_args_is_help=True
+)
+
+Folder = Annotated[
+    Path | None,
+    typer.Option("--folder", help="cache.folder of the recipe; default: TRANSFERKIT_HOME, or ~/.cache/transferkit."),
+]
+
+
+@app.command("list")
+def list_stores(folder: Folder = None) -> None:
+    """Print what is kept: the longest unused, which goes first, on top."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from transferkit.recipe.runtime import CacheSpec
+    from transferkit.store.catalog import list_contents
+
+    root = _root(folder)
+    stores = list_contents(root)
+    if stores:
+        table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
+        for name in ("kind", "for", "rows", "size", "last used"):
+            justify = "right" if name in ("rows", "size") else "left"
+            table.add_column(name, justify=justify, no_wrap=name != "for", overflow="fold")
+        for one in stores:
+            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.size.used_ns / 1e9))
+            size = show_bytes(one.size.num_bytes)
+            table.add_row(one.kind, Text(one.about or "damaged"), f"{one.num_rows:,}", size, used)
+        console = Console()
+        (console if console.is_terminal else Console(width=200)).print(table)
+    total = show_bytes(sum(one.size.num_bytes for one in stores))
+    max_gb = CacheSpec().max_gb
+    typer.echo(f"{total} in {root}; unless a recipe says otherwise (cache.max_gb), at most {max_gb:g} GB are kept")
+
+
+@app.command("clear")
+def clear(
+    kind: Annotated[
+        Literal["pictures", "features"] | None, typer.Option("--kind", help="Remove this kind alone.")
+    ] = None,
+    folder: Folder = None,
+) -> None:
+    """Remove what is kept. Runs that use it go on; later ones make it anew."""
+    from transferkit.data.stamps import STAMPS_FILE
+    from transferkit.store.catalog import remove_stores
+
+    root = _root(folder)
+    gone, left = remove_stores(root, kind)
+    if kind != "features":
+        (root / STAMPS_FILE).unlink(missing_ok=True)
+    freed = show_bytes(sum(one.size.num_bytes for one in gone))
+    typer.echo(f"{len(gone)} removed, {freed} freed in {root}")
+    if left:
+        typer.echo(
+            f"{len(left)} could not be removed: another process writes there, or the folder is read-only", err=True
+        )
+
+
+def show_bytes(num_bytes: int) -> str:
+    """`0.4 MB`, `37.2 MB`, `1.24 GB`; a GB is 10^9 bytes, as in `cache.max_gb`."""
+    return f"{num_bytes / 1e9:,.2f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"
+
+
+def _root(folder: Path | None) -> Path:
+    from transferkit.store.rows import cache_root
+
+    return cache_root(str(folder) if folder else None, os.environ)

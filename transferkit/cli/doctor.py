@@ -1,0 +1,170 @@
+"""`transferkit doctor`: what is wrong with the pictures, before anything is trained."""
+
+import re
+import tempfile
+import textwrap
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from transferkit.cli.options import OfflineOption, SetOption
+from transferkit.errors import RunFolderError
+
+if TYPE_CHECKING:
+    from transferkit.doctor.examine import Examination
+    from transferkit.doctor.findings import Evidence, Finding
+    from transferkit.recipe.recipe import Recipe
+
+_COLOURS = {"blocking": "bold red", "warning": "yellow", "note": "blue"}
+_MAX_EXAMPLES = 3
+_INDENT = " " * 9
+_MIN_WIDTH, _MAX_WIDTH = 50, 110
+
+
+def doctor(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE|FOLDER", help="A recipe file, a shipped recipe's name, or a folder of pictures."
+        ),
+    ],
+    changes: SetOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for doctor.html and doctor.json; default doctor-<name>.", show_default=False),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Leave out what needs a backbone: pictures that look mislabelled.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a finding would spoil the result.")] = False,
+    offline: OfflineOption = False,
+) -> None:
+    """Examine the pictures of a recipe: bad files, duplicates, leakage, labels, classes."""
+    from transferkit.doctor.examine import examine
+    from transferkit.doctor.findings import has_blocking
+    from transferkit.progress import ConsoleProgress
+
+    console = Console(soft_wrap=True)
+    recipe = _recipe_of(target, changes or ())
+    out = out or Path(f"doctor-{recipe.name}")
+    _make_folder(out)
+    if not quick:
+        _start_engine(recipe)
+    try:
+        examination = examine(recipe, quick=quick, progress=ConsoleProgress(console))
+    except BaseException:
+        with suppress(OSError):  # it has older reports in it
+            out.rmdir()
+        raise
+    page = _write(examination, out)
+    _show(examination, console, report=out / "doctor.json")
+    console.print(f"page: {page}", markup=False, highlight=False)
+    if strict and has_blocking(examination.findings):
+        raise typer.Exit(1)
+
+
+def _recipe_of(target: str, changes: list[str] | tuple[()]) -> "Recipe":
+    """The recipe, or a folder with every default.
+
+    Raises:
+        RecipeError: all faults at once.
+    """
+    from transferkit.check import check_draft, load_recipe
+    from transferkit.recipe.draft import draft_tree
+    from transferkit.recipe.overrides import apply_changes
+    from transferkit.recipe.yaml_tree import Tree
+
+    folder = Path(target).expanduser()
+    if not folder.is_dir():
+        return load_recipe(target, changes)
+    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name)[:100] or "pictures"
+    tree = Tree({"name": name, "data": {"source": {"folder": target}}})
+    apply_changes(tree, changes)
+    return check_draft(draft_tree(tree, source=target))
+
+
+def _start_engine(recipe: "Recipe") -> None:
+    from transferkit.cli.quiet import start_engine
+    from transferkit.train.runtime import choose_backend
+
+    choose_backend(recipe.runtime.backend)
+    start_engine(recipe.runtime)
+
+
+def _make_folder(out: Path) -> None:
+    """Before the long work, so that a folder that cannot be written to is known at once.
+
+    Raises:
+        RunFolderError: it cannot be written to.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise RunFolderError(f"{out}: {error.strerror}; give another folder for the report with --out.") from error
+
+
+def _write(examination: "Examination", out: Path) -> Path:
+    from transferkit.bundle.run_folder import atomic_file, write_json
+    from transferkit.doctor.page import render_page
+    from transferkit.doctor.record import record_of
+
+    report, page = out / "doctor.json", out / "doctor.html"
+    write_json(report, record_of(examination))
+    with atomic_file(page) as file:
+        file.write(render_page(examination, json_path=str(report)))
+    return page
+
+
+def _show(examination: "Examination", console: Console, *, report: Path) -> None:
+    """The findings on one screen: what would spoil a result in full, what is merely worth knowing in a line each."""
+    from transferkit.doctor.findings import counted
+
+    statistics = examination.statistics
+    splits = ", ".join(f"{count:,} {split}" for split, count in statistics.per_split.items())
+    pictures = counted(statistics.num_pictures, "picture")
+    classes = counted(len(statistics.per_class), "class", "classes")
+    console.print(f"{examination.listing.origin}: {pictures} in {classes} ({splits})", markup=False, highlight=False)
+    shown_before = ""
+    for finding in examination.findings:
+        if finding.severity != "note" or shown_before != "note":
+            console.print()
+        _show_finding(finding, console)
+        shown_before = finding.severity
+    console.print()
+    if examination.exclude:
+        left_out = counted(len(examination.exclude), "picture")
+        console.print(f"data.exclude: {report} would leave out {left_out}", markup=False, highlight=False)
+
+
+def _show_finding(finding: "Finding", console: Console) -> None:
+    from transferkit.doctor.findings import printable
+
+    head = Text(f"{finding.severity:<9}", style=_COLOURS[finding.severity])
+    console.print(head.append(printable(finding.title), style="bold" if finding.severity != "note" else "default"))
+    if finding.severity == "note":
+        return
+    _show_indented(printable(finding.meaning), console)
+    _show_indented(printable(finding.advice), console)
+    for one in finding.pictures[:_MAX_EXAMPLES]:
+        _show_indented(_example(one), console, style="dim")
+    if (more := len(finding.pictures) - _MAX_EXAMPLES) > 0:
+        _show_indented(f"and {more:,} more", console, style="dim")
+
+
+def _example(one: "Evidence") -> str:
+    from transferkit.doctor.findings import printable
+
+    pair = ((one.path, one.note), (one.partner, one.partner_note))
+    return " ~ ".join(printable(f"{path}: {note}" if note else path) for path, note in pair if path)
+
+
+def _show_indented(text: str, console: Console, style: str = "") -> None:
+    width = max(_MIN_WIDTH, min(console.width, _MAX_WIDTH))
+    wrapped = textwrap.fill(text, width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
+    console.print(Text(wrapped, style=style))

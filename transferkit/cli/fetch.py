@@ -1,0 +1,38 @@
+"""`transferkit fetch`: data and weights ahead, for a machine without network."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from transferkit.cli.options import RecipeArgument, SetOption
+
+
+def fetch(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder to fill; default TRANSFERKIT_HOME, or ~/.cache/transferkit.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Download what a recipe needs into one folder, which a machine without network can use."""
+    from transferkit.check import load_recipe
+    from transferkit.fetch import fetch as fetch_recipe
+    from transferkit.progress import ConsoleProgress
+
+    progress = ConsoleProgress(Console(soft_wrap=True))
+    folder = fetch_recipe(load_recipe(recipe, changes or ()), folder=to, progress=progress)
+    command = ["transferkit", "finetune", recipe]
+    for change in changes or ():
+        command += ["--set", change]
+    progress.say(
+        f"All is there. On a machine without network, with a copy of {folder}:\n"
+        f"  TRANSFERKIT_HOME={shlex.quote(str(folder))} {shlex.join([*command, '--offline'])}"
+    )

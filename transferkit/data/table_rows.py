@@ -1,0 +1,156 @@
+"""Rows of CSV, JSON lines and Parquet files, one by one, with the faulty ones among them."""
+
+import csv
+import difflib
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from transferkit.errors import DataError
+from transferkit.recipe.source import TableSource
+
+# Python's limit is 128 KiB, for the whole process.
+_MAX_FIELD_CHARACTERS: Final = 2**25
+_MAX_SHOWN: Final = 20
+# Where a row stands, such as `line 7`, and its values by column, or what is wrong with it.
+Rows = Iterator[tuple[str, Mapping[str, Any] | str]]
+# The names of a table's columns, and its rows as far as the columns that are asked for.
+Table = tuple[Sequence[str], Callable[[Collection[str]], Rows]]
+
+
+def read_csv(path: Path) -> Table:
+    """With a header line; fields are divided by comma, semicolon or tab, whichever the header has most of.
+
+    Raises:
+        DataError: it is no text with a header, or a quote is never closed.
+    """
+    lines = _csv_lines(path)
+    header = next(lines, ("", ""))[1]
+    names = [name.strip() for name in header] if isinstance(header, list) else []
+    if not names or not all(name.isprintable() for name in names):
+        raise DataError(f"{path}: is no CSV file with a header line in UTF-8, such as path,label")
+
+    def rows(_: Collection[str]) -> Rows:
+        for where, fields in lines:
+            if isinstance(fields, str):
+                yield where, fields
+            elif len(fields) > len(names):
+                yield where, f"has {len(fields)} fields, the header has {len(names)}"
+            elif fields:
+                yield where, dict(zip(names, fields, strict=False))
+
+    return names, rows
+
+
+def read_jsonl(path: Path) -> Table:
+    """One JSON object per line; it need not have all columns.
+
+    Raises:
+        DataError: not one line is a JSON object.
+    """
+    found: list[tuple[str, Mapping[str, Any] | str]] = []
+    names: dict[str, None] = {}
+    with _readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                values = None
+            is_object = isinstance(values, dict)
+            found.append((f"line {number}", values if is_object else "is no JSON object"))
+            names.update(dict.fromkeys(values if is_object else ()))
+    if not names:
+        raise DataError(f'{path}: no line is a JSON object, such as {{"path": "cat/1.jpg", "label": "cat"}}')
+    return tuple(names), lambda _: iter(found)
+
+
+def read_parquet(path: Path) -> Table:
+    """
+    Raises:
+        DataError: it is no Parquet file.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise DataError(f"{path}: Parquet files need pyarrow, which is not installed: pip install pyarrow") from error
+
+    @contextmanager
+    def refused() -> Iterator[None]:
+        try:
+            yield
+        except (pyarrow.ArrowException, OSError) as error:
+            raise DataError(f"{path}: is no Parquet file, or is damaged: {str(error)[:200]}") from error
+
+    with refused():
+        file = parquet.ParquetFile(path)
+
+    def rows(columns: Collection[str]) -> Rows:
+        number = 0
+        with refused():
+            for batch in file.iter_batches(columns=list(columns)):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield f"row {number}", values
+
+    return file.schema_arrow.names, rows
+
+
+def find_columns(source: TableSource, names: Sequence[str], path: Path) -> dict[str, str]:
+    """The column of `path`, `label` and, where there are such, of `split`, `weight` and `group`.
+
+    Raises:
+        DataError: one that is needed or asked for is missing.
+    """
+    columns = {"path": source.path_column, "label": source.label_column}
+    asked = {"split": source.split_column, "weight": source.weight_column, "group": source.group_column}
+    columns |= {what: column or what for what, column in asked.items() if column or what in names}
+    for what, column in columns.items():
+        if column not in names:
+            near = difflib.get_close_matches(column, names, n=1) or [name for name in names if what in name.lower()]
+            guess, example = (f"; did you mean {near[0]!r}?", near[0][:60]) if near else ("", "…")
+            raise DataError(
+                f"{path}: has no column {column!r}{guess}\n"
+                f"    columns: {', '.join(name[:60] for name in names[:_MAX_SHOWN])}\n"
+                f"Say which it is: source: {{{source.kind}: {source.path}, {what}_column: {example}}}"
+            )
+    return columns
+
+
+def _csv_lines(path: Path) -> Iterator[tuple[str, list[str] | str]]:
+    # A byte that is no UTF-8 spoils its own field only.
+    text = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": ""}
+    limit = csv.field_size_limit(_MAX_FIELD_CHARACTERS)
+    try:
+        with _readable(path), path.open(**text) as file:
+            delimiter = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            reader = csv.reader(file, delimiter=delimiter, strict=True)
+            while True:
+                where = f"line {reader.line_num + 1}"
+                try:
+                    yield where, next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    if "end of data" in str(error):
+                        # It may have swallowed thousands of rows.
+                        raise DataError(f"{path}: the quote that opens in {where} is never closed") from error
+                    yield where, f"is no CSV: {error}"
+    finally:
+        csv.field_size_limit(limit)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+READERS: Final[Mapping[str, Callable[[Path], Table]]] = {"csv": read_csv, "jsonl": read_jsonl, "parquet": read_parquet}

@@ -1,0 +1,96 @@
+"""The examination as one HTML page that needs nothing else: no network, no scripts, pictures inside."""
+
+import re
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from itertools import islice
+from typing import Final
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from transferkit.data.listing import SPLITS
+from transferkit.doctor.examine import Examination
+from transferkit.doctor.findings import SEVERITIES, Evidence, counted, printable
+from transferkit.doctor.thumbnails import make_thumbnails
+
+_MAX_SHOWN: Final = {"blocking": 24, "warning": 24, "note": 12}
+# About 4 KB each, so that the page stays below 3 MB.
+_MAX_THUMBNAILS: Final = 600
+_MAX_ROWS: Final = 50
+_MAX_CLASSES: Final = 100
+_MAX_EXCLUDED: Final = 200
+_RECIPE_KEY: Final = re.compile(
+    r"\bdata\.[a-z_.]+\w(?:: (?:\{[^}]*\}|\[[^\]]*\]|doctor\.json|\w+))?"
+    r"|\btransferkit (?:doctor|fetch|show)\b|\bfinetune --kfold \d+|--quick\b"
+)
+
+
+def render_page(examination: Examination, *, json_path: str) -> str:
+    """The page's text.
+
+    Args:
+        json_path: of the JSON report, as a recipe would name it.
+    """
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"printable": printable, "with_code": _with_code, "thousands": "{:,}".format}
+    template = environment.from_string((files("transferkit.doctor") / "page.html.j2").read_text("utf-8"))
+    findings, statistics = examination.findings, examination.statistics
+    shown = {id(finding): finding.pictures[: _MAX_SHOWN[finding.severity]] for finding in findings}
+    thumbnails = make_thumbnails(
+        islice(_paths(shown.values()), _MAX_THUMBNAILS),
+        examination.listing,
+        examination.scan,
+        max_megapixels=examination.recipe.data.max_megapixels,
+    )
+    classes = sorted(statistics.per_class.items(), key=lambda one: -sum(one[1].values()))
+    return template.render(
+        name=examination.recipe.name,
+        origin=examination.listing.origin,
+        findings=findings,
+        shown=lambda finding: shown[id(finding)],
+        per_severity={severity: sum(one.severity == severity for one in findings) for severity in SEVERITIES},
+        thumbnails=thumbnails,
+        has_thumbnail=lambda pictures: any(one.path in thumbnails for one in pictures),
+        statistics=statistics,
+        num_placed=max(1, sum(statistics.per_split.values())),
+        splits=SPLITS,
+        classes=classes[:_MAX_CLASSES],
+        num_more_classes=max(0, len(classes) - _MAX_CLASSES),
+        largest_class=max((sum(counts.values()) for _, counts in classes), default=0) or 1,
+        exclude=examination.exclude[:_MAX_EXCLUDED],
+        num_excluded=len(examination.exclude),
+        settings=_settings(examination, json_path),
+        max_rows=_MAX_ROWS,
+        counted=counted,
+    )
+
+
+def _paths(shown: Sequence[Sequence[Evidence]]) -> Iterator[str]:
+    seen = {""}
+    for pictures in shown:
+        for one in pictures:
+            for path in (one.path, one.partner):
+                if path not in seen:
+                    seen.add(path)
+                    yield path
+
+
+def _settings(examination: Examination, json_path: str) -> dict[str, str]:
+    """What the findings advise to put under `data` in the recipe, where there is only one way to say it."""
+    advice = " ".join(finding.advice for finding in examination.findings if finding.severity != "note")
+    settings = {"exclude": json_path} if examination.exclude else {}
+    if "data.duplicates: group" in advice:
+        settings["duplicates"] = "group"
+    if "data.imbalance: class_weight" in advice:
+        settings["imbalance"] = "class_weight"
+    return settings
+
+
+def _with_code(text: str) -> Markup:
+    """Escaped text with recipe keys and commands set as code."""
+    parts, end = [], 0
+    for match in _RECIPE_KEY.finditer(text):
+        parts += [escape(text[end : match.start()]), Markup("<code>{}</code>").format(match.group())]
+        end = match.end()
+    return Markup("").join([*parts, escape(text[end:])])

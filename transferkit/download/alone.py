@@ -1,0 +1,44 @@
+"""One process at a time makes what several need."""
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from transferkit.progress import Progress
+
+# What file systems without locks answer.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+
+
+@contextmanager
+def alone_with(path: Path, progress: Progress) -> Iterator[None]:
+    """Hold the lock of `path`, which ends with the block or with the process. Its file stays beside it.
+
+    Where the file system has no locks, two processes may do the same work; each still finishes at one stroke.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    lock = FileLock(path.with_name(f".{path.name}.lock"))
+    try:
+        _acquire(lock, path, progress)
+    except NotImplementedError:
+        pass
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, progress: Progress) -> None:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        progress.say(f"waiting for another process, which is bringing {path.name}")
+        lock.acquire(poll_interval=0.2)

@@ -1,0 +1,72 @@
+"""What the stores of a cache hold, and removing them."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal, get_args
+
+from transferkit.store.index import ENTRIES, HEADER_BYTES
+from transferkit.store.room import KEY_FILE, StoreSize, list_stores, lock_of, put_aside, try_lock
+
+Kind = Literal["pictures", "features"]
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+
+
+@dataclass(frozen=True)
+class StoreInfo:
+    """One store on disk.
+
+    Args:
+        about: what its rows are, for a person; empty if the store is damaged.
+    """
+
+    size: StoreSize
+    kind: Kind
+    about: str
+    num_rows: int
+
+
+def list_contents(root: Path) -> list[StoreInfo]:
+    """All stores of a cache, the longest unused first."""
+    return [_info(store) for store in list_stores(root)]
+
+
+def remove_stores(root: Path, kind: Kind | None = None) -> tuple[list[StoreInfo], list[StoreInfo]]:
+    """Remove all stores, or those of one kind.
+
+    What a running process has read stays readable for it.
+
+    Returns:
+        Those that are gone, and those that stay because another process writes to them or because the system refuses.
+    """
+    gone, left = [], []
+    for one in list_contents(root):
+        if kind in (None, one.kind):
+            (gone if _remove(one.size.folder) else left).append(one)
+    return gone, left
+
+
+def _remove(folder: Path) -> bool:
+    with suppress(OSError):
+        lock = lock_of(folder)
+        if try_lock(lock):
+            try:
+                put_aside(folder)
+                return True
+            finally:
+                lock.release()
+    return False
+
+
+def _info(store: StoreSize) -> StoreInfo:
+    key: dict[str, Any] = {}
+    num_rows = 0
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        key = dict(json.loads((store.folder / KEY_FILE).read_bytes())["key"])
+        num_rows = max(0, (store.folder / "index.bin").stat().st_size - HEADER_BYTES) // ENTRIES.itemsize
+    if key.get("kind") == "pictures":
+        return StoreInfo(store, "pictures", f"{key.get('image_size')} px, {key.get('resize')}", num_rows)
+    words = [key.get("backbone"), f"{key['image_size']} px" if "image_size" in key else None]
+    words += [f"before stage {key['cut']}" if "cut" in key else None, "augmented views" if "augment" in key else None]
+    return StoreInfo(store, "features", ", ".join(str(word) for word in words if word), num_rows)
