@@ -121,7 +121,14 @@ def accuracy(epochs: int, seeds: int) -> dict[str, Any]:
     given = [{**WARM_UP, "epochs": epochs}, {"name": "fine-tune", "train": {"last_stages": 2}, "learning_rate": 1e-4}]
     for seed in range(seeds):
         recipe = make_recipe("efficientnet_lite0", 160, phases(epochs, *given), model=LITE0, seed=seed)
-        data = load_data(list_source(recipe.data, multi_label=recipe.multi_label), recipe.data, cache=recipe.cache, seed=seed, need_test=False, progress=Quiet())
+        data = load_data(
+            list_source(recipe.data, multi_label=recipe.multi_label),
+            recipe.data,
+            cache=recipe.cache,
+            seed=seed,
+            need_test=False,
+            progress=Quiet(),
+        )
         _, history = train_ours(data, recipe)
         found["ours"].append(history[-1].val_accuracy)
         found["plain"].append(plain_accuracy(recipe, data, epochs))

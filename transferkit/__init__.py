@@ -3,12 +3,13 @@
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["FineTuner", "load", "load_recipe"]
+__all__ = ["FineTuner", "load", "load_recipe", "run_folds"]
 
 if TYPE_CHECKING:
     from transferkit.bundle.finished import load_run as load
     from transferkit.check import load_recipe
     from transferkit.finetuner import FineTuner
+    from transferkit.studies.kfold import run_folds
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from transferkit.check import load_recipe
 
         return load_recipe
+    if name == "run_folds":
+        from transferkit.studies.kfold import run_folds
+
+        return run_folds
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from transferkit.backbones.table import BACKBONES
 from transferkit.data.arrays_source import Arrays
-from transferkit.data.listing import SPLITS, Split
 from transferkit.data.balance import pictures_per_epoch
+from transferkit.data.listing import SPLITS, Split
 from transferkit.data.load import count_splits, count_training
 from transferkit.data.source import is_on_this_machine, list_source
 from transferkit.model.classifier import build_classifier

@@ -20,7 +20,7 @@ from transferkit.recipe.runtime import CacheSpec
 from transferkit.recipe.source import FolderSource
 
 SIZE = 24
-NAMES = ["a b.png", "it's \"quoted\".png", "größe 写真.png", "new\nline.png", "-leading.png", "no_extension", "UP.PNG"]
+NAMES = ["a b.png", 'it\'s "quoted".png', "größe 写真.png", "new\nline.png", "-leading.png", "no_extension", "UP.PNG"]
 
 
 def picture(number, size=(48, 40)):

@@ -153,6 +153,18 @@ def test_fine_pattern_becomes_its_mean_not_a_moire():
     assert abs(decoded - 127.5).max() <= 1  # rounding
 
 
+@pytest.mark.parametrize("resize", RESIZES)
+@pytest.mark.parametrize("size", [(33, 50), (601, 400), (7, 900)], ids=str)
+def test_grey_picture_is_resized_as_its_colours_would_be(size, resize):
+    grey = photo(*size).convert("L")
+
+    as_grey, as_colours = (
+        decode_picture(encode(image, "PNG"), size_px=24, resize=resize) for image in (grey, grey.convert("RGB"))
+    )
+
+    np.testing.assert_array_equal(as_grey, as_colours)
+
+
 def test_colour_under_transparency_does_not_bleed():
     red_beside_hidden_green = halves((255, 0, 0, 255), (0, 255, 0, 0), "RGBA")
 

@@ -83,9 +83,8 @@ def silhouettes(count, draw):
         canvas.polygon([*outline, (waist, 28)], fill=(shade,) * 3)
         for _ in range(5):
             (x, y), length = draw.uniform(18, 44, 2), draw.uniform(6, 16)
-            canvas.line(
-                (x, y, x + draw.uniform(-3, 3), y + length), fill=(shade + int(draw.choice([-100, -70, 35])),) * 3, width=3
-            )
+            fold = shade + int(draw.choice([-100, -70, 35]))
+            canvas.line((x, y, x + draw.uniform(-3, 3), y + length), fill=(fold,) * 3, width=3)
         yield picture
 
 

@@ -1,5 +1,6 @@
 """Prepared once: kept where the recipe says, exact, continued, shared, and bounded."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -15,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from transferkit.data import prepare
+from transferkit.data import appending, prepare
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import list_folder
 from transferkit.data.prepare import picture_store, prepare_pictures
@@ -25,6 +26,7 @@ from transferkit.progress import Quiet
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.runtime import CacheSpec
 from transferkit.recipe.source import FolderSource
+from transferkit.store import writer as store_writer
 from transferkit.store.room import list_stores
 from transferkit.store.rows import StoredRows
 
@@ -417,6 +419,36 @@ def test_folder_that_cannot_be_used_is_an_error_that_helps(old_folder, tmp_path)
 
     with pytest.raises(CacheError, match=r"(?s)prepared pictures.*cannot be kept here.*data\.cache: none"):
         prepared_of(list_folder(old_folder), tmp_path / "home")
+
+
+@pytest.mark.parametrize("cache", ["disk", "auto"])
+def test_disk_that_fills_up_on_the_way_is_an_error_or_goes_on_in_memory(old_folder, tmp_path, monkeypatch, cache):
+    write, written = store_writer._write_at, []
+
+    def full_after_9(file, at, array):
+        if str(file.name).endswith("rows.bin"):
+            written.append(array)
+            if len(written) > 9:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(file, at, array)
+
+    monkeypatch.setattr(store_writer, "_write_at", full_after_9)
+    monkeypatch.setattr(appending, "_CHUNK_BYTES", 1)
+    said = Said()
+
+    if cache == "auto":
+        prepared = prepared_of(list_folder(old_folder), tmp_path / "home", cache="auto", progress=said)
+        assert_right(prepared, expected_of(old_folder))
+        assert said.lines[-1].endswith("prepared pictures: 24, 0.0 MB in memory")
+        assert "No space left on device" in said.lines[-1]
+    else:
+        with pytest.raises(CacheError, match=r"(?s)No space left on device.*data\.cache: none"):
+            prepared_of(list_folder(old_folder), tmp_path / "home")
+    monkeypatch.undo()
+    kept, watched = picture_store(tmp_path / "home", spec_of()).count(), Watched(old_folder)
+    assert_right(prepared_of(watched.listing, tmp_path / "home"), expected_of(old_folder))
+    assert 0 < kept <= 9
+    assert kept == 24 - len(set(watched.read))
 
 
 def test_older_pictures_make_room_for_new_ones(old_folder, tmp_path):

@@ -82,6 +82,16 @@ def test_a_second_examination_keeps_what_the_recipe_leaves_out_already(folder, t
     assert [one["path"] for one in first["exclude"]] == ["class_0/0.png", "class_0/empty.jpg", "class_1/same.png"]
 
 
+def test_pictures_of_one_colour_are_no_conflict(picture_folder):
+    for name, side in (("class_0", 50), ("class_1", 60)):
+        Image.new("RGB", (side, side), "white").save(picture_folder / name / "white.png")
+
+    kinds = {finding.kind for finding in examination_of(picture_folder).findings}
+
+    assert "constant" in kinds
+    assert "label_conflict" not in kinds
+
+
 def test_a_picture_of_several_classes_counts_once_in_its_split(picture_folder, tmp_path):
     paths = sorted(path.relative_to(picture_folder).as_posix() for path in picture_folder.glob("*/*.png"))
     table = tmp_path / "labels.csv"

@@ -164,7 +164,7 @@ def test_no_two_steps_share_a_draw(kind, images, labels):
     assert not set(drawn[0]) & set(drawn[1])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "random_crop"])
 def test_augmentation_keeps_the_shape_of_images_that_are_not_square(kind, augment):
     images = np.random.default_rng(1).uniform(0, 255, (4, 16, 28, 3)).astype(np.float32)
 

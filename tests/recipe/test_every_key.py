@@ -39,8 +39,8 @@ RICH = {
     "model": {"head": {"hidden": [8]}},
     "augment": [
         "random_crop", "flip", {"rotate": 10}, {"translate": 0.1}, {"zoom": 0.1}, {"crop_resize": 0.5},
-        {"brightness": 0.1}, {"contrast": 0.1}, {"saturation": 0.1}, {"hue": 10}, "color_jitter", {"noise": 5}, {"blur": 2}, {"elastic": 4},
-        {"shear": 10}, {"perspective": 0.1}, "erase", "rand_augment", "mixup", "cutmix",
+        {"brightness": 0.1}, {"contrast": 0.1}, {"saturation": 0.1}, {"hue": 10}, "color_jitter", {"noise": 5},
+        {"blur": 2}, {"elastic": 4}, {"shear": 10}, {"perspective": 0.1}, "erase", "rand_augment", "mixup", "cutmix",
     ],
     "phases": [
         {

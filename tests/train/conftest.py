@@ -192,7 +192,7 @@ def told(make_told) -> Told:
 
 def _cut_off_stores(home: Path, *, keep_rows: int) -> int:
     """Leave the first rows of every store, as after a kill; gives the number of stores."""
-    stores = list(home.glob("features/*/index.bin"))
+    stores = list(home.glob("stores/*/index.bin"))
     for index in stores:
         with open(index, "r+b") as file:
             file.truncate(index_end(keep_rows))

@@ -81,6 +81,24 @@ def test_process_reads_its_part_of_each_batch_and_knows_the_size_of_the_whole():
     ]
 
 
+class FirstOfTwo:
+    """The first of two processes."""
+
+    @staticmethod
+    def own_rows(num_rows):
+        return slice(0, num_rows // 2)
+
+
+def test_processes_together_read_what_one_would_in_the_same_order():
+    def read(strategy):
+        return list(training_batches(inputs_of(np.uint8), ROWS, LABELS, batch_size=3, strategy=strategy))
+
+    for (whole, labels, size), first, second in zip(read(Alone), read(FirstOfTwo), read(SecondOfTwo), strict=True):
+        np.testing.assert_array_equal(np.concatenate([first[0], second[0]]), whole)
+        np.testing.assert_array_equal(np.concatenate([first[1], second[1]]), labels)
+        assert first[2] == second[2] == size
+
+
 def test_fault_of_the_input_reaches_the_training():
     class Broken:
         shape, dtype = (5, 1), np.float32

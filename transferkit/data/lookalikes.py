@@ -49,7 +49,7 @@ def find_lookalikes(images: Any, *, progress: Progress | None = None) -> list[Lo
         images: `(num_images, size, size, 3)` uint8, an array or anything that gives rows by slices.
 
     Returns:
-        Pairs with `first < second`, in their order; memory needed: 4 KB per picture.
+        Pairs with `first < second`, in their order; memory needed: at most 8 KB per picture.
     """
     progress = progress or Quiet()
     thumbs, equal, flat = _look(images, progress)

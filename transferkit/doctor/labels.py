@@ -38,9 +38,9 @@ def find_mislabelled(recipe: Recipe, listing: Listing, *, progress: Progress) ->
             advice="Nothing needs to be done.",
         )
         return
-    data = _load(recipe, listing, progress)
+    data = load_pictures(recipe, listing, progress)
     rows = data.rows["train"]
-    suspects = suspect_labels(_features_of(recipe, data, progress), data.labels[rows], seed=recipe.seed)
+    suspects = suspect_labels(features_of(recipe, data, progress), data.labels[rows], seed=recipe.seed)
     num_sure = sum(one.confident for one in suspects)
     if not num_sure:
         return
@@ -67,7 +67,7 @@ def _why_not(recipe: Recipe) -> str:
     return "without pretrained weights, whose features tell classes apart" if recipe.model.weights == "none" else ""
 
 
-def _load(recipe: Recipe, listing: Listing, progress: Progress) -> Data:
+def load_pictures(recipe: Recipe, listing: Listing, progress: Progress) -> Data:
     """All pictures in one split, copies once."""
     prepared = prepare_pictures(listing, recipe.data, cache=recipe.cache, progress=progress)
     keep, copies = keep_one_of_each(prepared.pictures, prepared.digests, listing.class_names)
@@ -84,7 +84,7 @@ def _load(recipe: Recipe, listing: Listing, progress: Progress) -> Data:
     )
 
 
-def _features_of(recipe: Recipe, data: Data, progress: Progress) -> np.ndarray:
+def features_of(recipe: Recipe, data: Data, progress: Progress) -> np.ndarray:
     """`(num_pictures, feature_dim)`, what enters the head, of the pictures in `data.rows["train"]`."""
     if not len(data.rows["train"]):
         return np.empty((0, 1), np.float32)

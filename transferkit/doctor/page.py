@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from transferkit.data.listing import SPLITS
 from transferkit.doctor.examine import Examination
@@ -15,8 +15,8 @@ from transferkit.doctor.findings import SEVERITIES, Evidence, counted, printable
 from transferkit.doctor.thumbnails import make_thumbnails
 
 _MAX_SHOWN: Final = {"blocking": 24, "warning": 24, "note": 12}
-# About 4 KB each, so that the page stays below 3 MB.
-_MAX_THUMBNAILS: Final = 600
+# Up to 8 KB each, so that the page stays below 4 MB.
+_MAX_THUMBNAILS: Final = 450
 _MAX_ROWS: Final = 50
 _MAX_CLASSES: Final = 100
 _MAX_EXCLUDED: Final = 200
@@ -63,6 +63,7 @@ def render_page(examination: Examination, *, json_path: str) -> str:
         settings=_settings(examination, json_path),
         max_rows=_MAX_ROWS,
         counted=counted,
+        is_number=re.compile(r"[\d,.]+%?").fullmatch,
     )
 
 
@@ -88,9 +89,9 @@ def _settings(examination: Examination, json_path: str) -> dict[str, str]:
 
 
 def _with_code(text: str) -> Markup:
-    """Escaped text with recipe keys and commands set as code."""
+    """The text with recipe keys and commands set as code."""
     parts, end = [], 0
     for match in _RECIPE_KEY.finditer(text):
-        parts += [escape(text[end : match.start()]), Markup("<code>{}</code>").format(match.group())]
+        parts += [text[end : match.start()], Markup("<code>{}</code>").format(match.group())]
         end = match.end()
-    return Markup("").join([*parts, escape(text[end:])])
+    return Markup("").join([*parts, text[end:]])  # escapes what is no Markup

@@ -62,7 +62,7 @@ def describe_findings(findings: Iterable[Finding]) -> Iterator[str]:
         yield printable(f"data, {finding.severity}: {finding.title}")
         yield printable(f"  {finding.advice}")
     if any(finding.pictures for finding in grave):
-        yield "  transferkit doctor shows the pictures"
+        yield "  transferkit doctor shows the pictures, and writes doctor.json"
 
 
 def _places(data: Data, listing: Listing) -> Places:

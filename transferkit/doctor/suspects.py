@@ -95,7 +95,8 @@ def _main_directions(features: np.ndarray, seed: int) -> np.ndarray:
     from sklearn.preprocessing import StandardScaler
 
     points = StandardScaler().fit_transform(np.asarray(features, np.float32))
-    return PCA(min(_MAX_DIRECTIONS, *points.shape), random_state=seed).fit_transform(points)
+    with np.errstate(invalid="ignore"):  # features that are all the same, as of pictures of one colour
+        return PCA(min(_MAX_DIRECTIONS, *points.shape), random_state=seed).fit_transform(points)
 
 
 def _out_of_fold(points: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is done about classes with few pictures."""
+"""What is done about classes with few pictures, in training alone: elsewhere every picture counts the same."""
 
 from typing import Annotated, Literal
 

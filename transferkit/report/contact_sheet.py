@@ -16,8 +16,8 @@ _CELL_IN, _GAP_IN, _MARGIN_IN = 1.3, 0.1, 0.15
 _LINE_IN: Final = 0.14
 _TEXT_IN: Final = _CELL_IN + 0.6 * _GAP_IN
 # Sharp enough for small pictures, and no side that viewers would refuse.
-_MIN_DPI, _MAX_DPI, _MAX_SIDE_PX = 60, 160, 6000
-_MAX_CHARS: Final = 22
+_MIN_DPI, _MAX_DPI, _MAX_SIDE_PX = 100, 160, 6000
+_MAX_CHARS, _MIN_CHARS = 22, 3
 _FRAME: Final = "#D55E00"
 
 
@@ -55,7 +55,7 @@ def plot_contact_sheet(columns: Sequence[Column], *, captions: Sequence[str], ti
     head_in = _MARGIN_IN + _LINE_IN * (1.5 * len(title) + 1 + max(len(column.title) for column in columns))
     height_in = head_in + row_in * len(captions) + _MARGIN_IN
 
-    figure = Figure(dpi=100)
+    figure = Figure(dpi=_MIN_DPI)
     axes = figure.add_axes((0, 0, 1, 1))
     texts = [_text(axes, 0, 0, caption, size=9, ha="right", va="center") for caption in captions]
     # As wide as the widest caption, which only drawing it tells.
@@ -122,10 +122,10 @@ def _text(
     """One line, shortened to so many letters, and further where it is still wider than `fit_in`."""
     style = {"va": "top", "fontsize": size, "fontfamily": families(), **style}
     drawn = axes.text(x, y, shown(text, max_chars=max_chars), **style)
-    width_in = _width_in(drawn) if fit_in else 0
-    if fit_in and width_in > fit_in:
-        num_chars = min(max_chars, len(text))
-        drawn.set_text(shown(text, max_chars=max(3, int(num_chars * fit_in / width_in))))
+    num_chars = min(max_chars, len(text))
+    while fit_in and num_chars > _MIN_CHARS and (width_in := _width_in(drawn)) > fit_in:
+        num_chars = max(_MIN_CHARS, min(num_chars - 1, int(num_chars * fit_in / width_in)))
+        drawn.set_text(shown(text, max_chars=num_chars))
     return drawn
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from transferkit.data.decode import decode_picture
 from transferkit.data.listing import Listing, Picture
 from transferkit.data.manifest import apply_manifest
+from transferkit.data.middle import middle_of, prepared_size_px
 from transferkit.data.splits import assign_splits
 from transferkit.doctor.facts import read_facts
 from transferkit.errors import DataError, PictureError
@@ -48,11 +49,12 @@ def look_at(recipe: Recipe, listing: Listing, *, count: int, progress: Progress)
     order = _by_turns(training, listing.pictures, seed=recipe.seed)
     encoded = _read_good(listing, order, count, recipe, progress)
     pictures = [listing.pictures[position] for position in encoded]
-    images = _decode_all(encoded.values(), recipe, spec.resize)
+    larger = _decode_all(encoded.values(), recipe, spec.resize, margin=recipe.margin)
+    images = middle_of(larger, spec.image_size)
     columns = [*_original(list(encoded.values()), recipe), Column(("as read", "and resized"), images)]
     if recipe.augment:
         labels = _one_hot(pictures, len(listing.class_names))
-        columns += _augmented(images, labels, listing.class_names, recipe, progress)
+        columns += _augmented(images, larger, labels, listing.class_names, recipe, progress)
     return plot_contact_sheet(
         columns, captions=[_names(picture, listing.class_names) for picture in pictures], title=_title(recipe)
     )
@@ -102,8 +104,8 @@ def _read_good(
     return {position: good[position] for position in by_class}
 
 
-def _decode_all(files: Any, recipe: Recipe, resize: Any) -> np.ndarray:
-    size = {"size_px": recipe.data.image_size, "max_megapixels": recipe.data.max_megapixels}
+def _decode_all(files: Any, recipe: Recipe, resize: Any, *, margin: float = 0.0) -> np.ndarray:
+    size = {"size_px": prepared_size_px(recipe.data.image_size, margin), "max_megapixels": recipe.data.max_megapixels}
     return np.stack([decode_picture(encoded, resize=resize, **size) for encoded in files])
 
 
@@ -127,13 +129,19 @@ def _kept(width: int, height: int) -> tuple[float, float, float, float]:
 
 
 def _augmented(
-    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], recipe: Recipe, progress: Progress
+    images: np.ndarray,
+    larger: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    recipe: Recipe,
+    progress: Progress,
 ) -> Iterator[Column]:
     layers = build_augmentations(recipe.augment, seed=recipe.seed)
     with progress.task("augmenting", len(layers) + _NUM_TOGETHER, "columns") as task:
 
         def column(title: tuple[str, ...], chosen: Sequence[Any], step: int) -> Column:
-            inputs = ops.convert_to_tensor(images, "float32"), ops.convert_to_tensor(labels)
+            before = larger if recipe.margin and chosen[0] is layers[0] else images  # a random crop comes first
+            inputs = ops.convert_to_tensor(before, "float32"), ops.convert_to_tensor(labels)
             with Draws(chosen, seed=recipe.seed, stream="show").at(step):
                 changed, mixed = map(ops.convert_to_numpy, augment_batch(chosen, *inputs))
             task.advance()

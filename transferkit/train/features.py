@@ -208,7 +208,7 @@ class Features:
         return self._forwards[cuts]
 
     def _rowstore(self, cut: int, also: Mapping[str, object] | None = None) -> RowStore:
-        recipe, shape = self._recipe, self._classifier.input_shape(cut)
+        recipe, shape, larger = self._recipe, self._classifier.input_shape(cut), self._data.with_margin
         key = {
             "backbone": recipe.model.backbone,
             "weights": self._weights_digest(cut),
@@ -221,7 +221,7 @@ class Features:
             "stored as": self._dtype,
             "batch_size": BATCH_SIZE,
             "xla": recipe.runtime.xla,
-            **({"margin": recipe.margin} if recipe.margin else {}),
+            **({} if larger is None else {"prepared_size": larger.shape[1]}),
             **engine_identity(),
             **(also or {}),
         }

@@ -38,7 +38,7 @@ def _cross_entropy(loss: CrossEntropy, targets: Any, logits: Any) -> Any:
 def _focal(loss: Focal, targets: Any, logits: Any) -> Any:
     """Source: Lin et al. 2017, eq. 4, over the softmax, https://arxiv.org/abs/1708.02002"""
     logs = ops.log_softmax(logits, axis=-1)
-    doubts = ops.maximum(1.0 - ops.exp(logs), _LEAST_DOUBT)
+    doubts = ops.maximum(-ops.expm1(logs), _LEAST_DOUBT)
     return -ops.sum(_smoothed(loss, targets) * doubts**loss.gamma * logs, axis=-1)
 
 
