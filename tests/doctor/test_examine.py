@@ -92,6 +92,22 @@ def test_pictures_of_one_colour_are_no_conflict(picture_folder):
     assert "label_conflict" not in kinds
 
 
+def test_leakage_is_found_by_way_of_the_copy_that_a_run_keeps(picture_folder, tmp_path):
+    for split in ("train", "test"):
+        shutil.copytree(picture_folder, tmp_path / "own" / split)
+    for name in ("class_0", "class_1", "class_2"):
+        for number in range(8):
+            (tmp_path / "own" / "test" / name / f"{number}.png").unlink()
+    with Image.open(picture_folder / "class_0" / "0.png") as image:
+        image.resize((80, 80)).save(tmp_path / "own" / "train" / "class_0" / "larger.png")
+    shutil.copyfile(picture_folder / "class_0" / "0.png", tmp_path / "own" / "test" / "class_0" / "same.png")
+
+    findings = {finding.kind: finding for finding in examination_of(tmp_path / "own").findings}
+
+    assert findings["copies_across_splits"].exclude[0].path == "train/class_0/0.png"
+    assert findings["leakage"].exclude[0].path == "train/class_0/larger.png"
+
+
 def test_a_picture_of_several_classes_counts_once_in_its_split(picture_folder, tmp_path):
     paths = sorted(path.relative_to(picture_folder).as_posix() for path in picture_folder.glob("*/*.png"))
     table = tmp_path / "labels.csv"

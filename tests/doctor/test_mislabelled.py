@@ -7,7 +7,7 @@ import pytest
 
 from transferkit.check import load_recipe
 from transferkit.data.source import list_source
-from transferkit.doctor.labels import find_mislabelled
+from transferkit.doctor.labels import features_of, find_mislabelled, load_pictures
 from transferkit.progress import Quiet
 
 NUM_PLANTED = 24  # of 484: 5 %
@@ -25,7 +25,7 @@ class Listener(Quiet):
 def clipart(tmp_path_factory):
     """A recipe for the embedded pictures, made smaller, with a cache of its own, and its listing."""
     cache = tmp_path_factory.mktemp("cache")
-    recipe = load_recipe("quickstart", ["data.image_size=128", f"cache.folder={cache}"])
+    recipe = load_recipe("quickstart", ["data.image_size=96", f"cache.folder={cache}"])
     return recipe, list_source(recipe.data)
 
 
@@ -45,7 +45,7 @@ def test_most_wrong_labels_among_the_embedded_pictures_are_found_and_features_ar
     recipe, listing = clipart
     noisy, planted = with_wrong_labels(listing, seed=0)
     assert len(planted) == NUM_PLANTED
-    list(find_mislabelled(recipe, listing, progress=Quiet()))
+    features_of(recipe, load_pictures(recipe, listing, Quiet()), Quiet())
     progress = Listener()
 
     (finding,) = find_mislabelled(recipe, noisy, progress=progress)

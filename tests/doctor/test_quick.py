@@ -130,3 +130,18 @@ def test_kept_pairs_that_cannot_be_read_are_found_anew(photos, tmp_path):
         kept.write_text("[[1, 2")
 
     assert find(recipe) == first
+
+
+@pytest.mark.parametrize("duplicates", ["drop", "group"])
+def test_pictures_of_one_colour_are_no_conflict(photos, duplicates):
+    for name, side in (("cat", 50), ("dog", 60)):
+        Image.new("RGB", (side, side), "white").save(photos / "train" / name / "white.png")
+
+    assert "label_conflict" not in find(recipe_of(photos, duplicates=duplicates))
+
+
+def test_pairs_that_the_splits_needed_are_not_looked_for_again(photos, monkeypatch):
+    save_picture(photos / "train" / "dog" / "again.jpg", 1, quality=60)
+    monkeypatch.setattr(quick, "alike_pairs", lambda *_: pytest.fail("compared again"))
+
+    assert find(recipe_of(photos, duplicates="group"))["label_conflict"].num == 1

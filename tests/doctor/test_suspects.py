@@ -119,3 +119,14 @@ def test_a_large_set_gets_fewer_iterations_and_finds_the_same(monkeypatch):
     found = suspect_labels(features, noisy)[:4]
 
     assert sorted(one.row for one in found) == [3, 70, 140, 200]
+
+
+def test_a_probability_counts_by_what_is_usual_for_its_class():
+    labels = np.array([0] * 10 + [1] * 10)
+    probabilities = np.where(labels[:, None] == 0, (0.98, 0.02), (0.6, 0.4))  # the second class is hard to recognise
+    probabilities[0] = (0.55, 0.45)
+
+    scores, likely, confident = suspects._rank(probabilities, labels)
+
+    assert scores[0] < 0 < scores[1:].min()
+    assert (likely[0], confident[0]) == (1, False)  # 0.45 is below half, the least that is asked of two classes

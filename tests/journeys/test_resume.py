@@ -249,7 +249,7 @@ def test_changed_pictures_are_refused(killed, tuner, tmp_path):
     shutil.copy(killed / "photos" / "class_0" / "1.png", picture)
 
     try:
-        with pytest.raises(CheckpointError, match="the pictures, their classes, their weights or their splits"):
+        with pytest.raises(CheckpointError, match="the pictures, their classes, weights or splits"):
             tuner(killed / "photos").run(run, progress=Quiet())
     finally:
         picture.write_bytes(before)

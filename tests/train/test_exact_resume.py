@@ -147,7 +147,7 @@ def test_other_weights_of_pictures_are_refused(make, stopped):
     toy = make(TOP)
     toy.data = replace(toy.data, weights=toy.data.weights * np.float32(2))
 
-    with pytest.raises(CheckpointError, match="the pictures, their classes, their weights or their splits"):
+    with pytest.raises(CheckpointError, match="the pictures, their classes, weights or splits"):
         toy.train(checkpoints=stopped)
 
 
@@ -228,7 +228,7 @@ def test_other_pictures_are_refused(make, make_data, with_pictures, stopped):
     images[toy.data.rows["validation"][0], 0, 0, 0] ^= 1
     toy.data = with_pictures(toy.data, images)
 
-    with pytest.raises(CheckpointError, match="the pictures, their classes, their weights or their splits"):
+    with pytest.raises(CheckpointError, match="the pictures, their classes, weights or splits"):
         toy.train(checkpoints=stopped)
 
 

@@ -51,8 +51,11 @@ def gradients_of(trainer, inputs, labels) -> dict[str, np.ndarray]:
     return dict(zip(trainer.trained, (one.numpy() for one in found), strict=True))
 
 
-@pytest.mark.parametrize("loss", ["cross_entropy", "focal", {"cross_entropy": {"label_smoothing": 0.2}}], ids=str)
-@pytest.mark.parametrize("weight", [0.25, 3.0])
+@pytest.mark.parametrize(
+    ("loss", "weight"),
+    [("cross_entropy", 0.25), ("focal", 3.0), ({"cross_entropy": {"label_smoothing": 0.2}}, 3.0)],
+    ids=["cross-entropy", "focal", "smoothed"],
+)
 def test_gradient_of_a_picture_is_multiplied_by_its_weight(make_toy, make_data, weight, loss):
     toy = make_toy(SGD, data=weigh(make_data(train=8), [0], 2), loss=loss)
     trainer, images = toy.phase_run().trainer, toy.data.images[:1]

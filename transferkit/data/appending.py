@@ -12,7 +12,7 @@ from transferkit.data.reading import Decoded
 from transferkit.store.writer import Writer
 
 _CHUNK_BYTES: Final = 2**20
-_CHUNKS_WAITING: Final = 16
+_CHUNKS_WAITING: Final = 8
 
 
 @contextmanager

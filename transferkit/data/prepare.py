@@ -246,10 +246,10 @@ class _Work:
         """Read some pictures, in their order, and note what becomes of them."""
         if not len(positions):
             return
-        decoded = decode_pictures(self.listing, positions.tolist(), self.spec, wanted=wanted)
+        decoded = decode_pictures(self.listing, positions, self.spec, wanted=wanted)
         try:
             with self.progress.task(what, len(positions), "pictures") as task, closing(decoded):
-                for position, one in zip(positions.tolist(), decoded, strict=True):
+                for position, one in zip(map(int, positions), decoded, strict=True):
                     if isinstance(one, PictureError):
                         self.faults[position] = one
                     else:

@@ -26,7 +26,7 @@ class Decoded:
 
 
 def decode_pictures(
-    listing: Listing, positions: Sequence[int], spec: DataSpec, *, wanted: Callable[[bytes], bool] = lambda digest: True
+    listing: Listing, positions: np.ndarray, spec: DataSpec, *, wanted: Callable[[bytes], bool] = lambda digest: True
 ) -> Iterator[Decoded | PictureError]:
     """The pictures at some positions, which must rise, in their order; few are held at a time.
 
@@ -49,8 +49,8 @@ def decode_pictures(
         return Decoded(digest, pixels)
 
     if listing.any_order:  # then the threads read as well
-        return in_threads(lambda position: decode(next(iter(listing.read((position,))))), positions)
-    return in_threads(decode, listing.read(positions))
+        return in_threads(lambda position: decode(next(iter(listing.read((int(position),))))), positions)
+    return in_threads(decode, listing.read(positions.tolist()))
 
 
 class DecodedWhenAsked:
@@ -76,7 +76,7 @@ class DecodedWhenAsked:
         """
         rows, places = np.unique(np.arange(len(self))[chosen], return_inverse=True)
         pictures = np.empty((len(rows), *self.shape[1:]), np.uint8)
-        with closing(decode_pictures(self._listing, self._positions[rows].tolist(), self._spec)) as decoded:
+        with closing(decode_pictures(self._listing, self._positions[rows], self._spec)) as decoded:
             for row, picture, one in zip(rows, pictures, decoded, strict=True):
                 picture[...] = self._unchanged(row, one)
         return pictures[places]

@@ -10,6 +10,7 @@ import numpy as np
 from transferkit.data.listing import Skipped, Split
 from transferkit.data.lookalikes import find_lookalikes
 from transferkit.doctor.findings import Evidence, Finding, counted
+from transferkit.doctor.scan import ONE_COLOUR_LEVELS
 from transferkit.progress import Progress
 
 Pair = tuple[int, int, float]
@@ -47,14 +48,24 @@ class Places:
 
 
 def alike_pairs(images: Any, rows: np.ndarray, progress: Progress) -> list[Pair]:
-    """Which of the pictures in some rows look the same.
+    """Which of the pictures in some rows look the same; those of one colour say nothing and are left out.
 
     Args:
         images: `(num_images, size, size, 3)` uint8, array-like.
         rows: `(num_rows,)`, rising.
     """
     found = find_lookalikes(_Chosen(images, rows), progress=progress)
-    return [(int(rows[pair.first]), int(rows[pair.second]), pair.similarity) for pair in found]
+    return drop_plain(images, [(int(rows[pair.first]), int(rows[pair.second]), pair.similarity) for pair in found])
+
+
+def drop_plain(images: Any, pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs without those of one colour, which are equal whatever they were meant to show."""
+    plain = {
+        row
+        for row in {pair[0] for pair in pairs}
+        if np.ptp(images[np.array([row])].reshape(-1, 3), axis=0).max() <= ONE_COLOUR_LEVELS
+    }
+    return [pair for pair in pairs if pair[0] not in plain]
 
 
 def find_copies(places: Places, digests: Sequence[bytes]) -> Iterator[Finding]:

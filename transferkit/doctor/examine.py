@@ -66,8 +66,9 @@ def examine(recipe: Recipe, *, quick: bool = False, arrays: Arrays | None = None
     if spec.split.manifest:
         listing, _ = apply_manifest(listing, Path(spec.split.manifest).expanduser())
     scan = scan_pictures(listing, max_megapixels=spec.max_megapixels, progress=progress)
-    pairs = alike_pairs(scan.pixels, _compared(scan), progress)
-    places = _places(listing, scan, recipe, pairs)
+    rows = _used_by_a_run(listing, scan)
+    pairs = alike_pairs(scan.pixels, rows, progress)
+    places = _places(listing, rows, pairs, recipe)
     counts = count_classes(places.labels, places.splits, len(listing.class_names))
     findings = [
         *find_copies(places, _comparable(scan)),
@@ -83,13 +84,17 @@ def examine(recipe: Recipe, *, quick: bool = False, arrays: Arrays | None = None
     )
 
 
-def _places(listing: Listing, scan: Scan, recipe: Recipe, pairs: Sequence[Pair]) -> Places:
-    """Where a run would put each picture: copies of a file once, and files that cannot be read nowhere."""
-    readable = np.flatnonzero(scan.readable).tolist()
+def _used_by_a_run(listing: Listing, scan: Scan) -> np.ndarray:
+    """`(num_used,)`: rows of the files that can be read, copies once, and not those that stand in several classes."""
+    readable = np.flatnonzero(scan.readable)
     pictures, digests = [listing.pictures[row] for row in readable], [scan.digests[row] for row in readable]
-    rows = [readable[at] for at in keep_one_of_each(pictures, digests, listing.class_names)[0]]
-    position = {row: at for at, row in enumerate(rows)}
-    alike = [(position[one], position[other]) for one, other, _ in pairs if {one, other} <= position.keys()]
+    return readable[np.array(keep_one_of_each(pictures, digests, listing.class_names)[0], np.int64)]
+
+
+def _places(listing: Listing, rows: np.ndarray, pairs: Sequence[Pair], recipe: Recipe) -> Places:
+    """Where a run would put each picture; nowhere those that it does not use."""
+    position = {row: at for at, row in enumerate(rows.tolist())}
+    alike = [(position[one], position[other]) for one, other, _ in pairs]
     assigned = assign_splits(
         [listing.pictures[row] for row in rows],
         recipe.data.split,
@@ -110,14 +115,6 @@ def _places(listing: Listing, scan: Scan, recipe: Recipe, pairs: Sequence[Pair])
 def _comparable(scan: Scan) -> list[bytes]:
     """Digests of the files that can be read; empty for the others."""
     return [b"" if reason else digest for reason, digest in zip(scan.reasons, scan.digests, strict=True)]
-
-
-def _compared(scan: Scan) -> np.ndarray:
-    """Rows of the pictures to look for lookalikes among: copies once, and none of one colour, which all look alike."""
-    first: dict[bytes, int] = {}
-    for row in np.flatnonzero(scan.readable & ~scan.constant).tolist():
-        first.setdefault(scan.digests[row], row)
-    return np.array(sorted(first.values()), np.int64)
 
 
 def _already_excluded(exclude: str | tuple[str, ...] | None) -> dict[str, str]:

@@ -48,7 +48,7 @@ def find_mislabelled(recipe: Recipe, listing: Listing, *, progress: Progress) ->
     yield Finding(
         kind="mislabelled",
         severity="warning",
-        title=f"{counted(num_sure, 'picture looks', 'pictures look')} mislabelled",
+        title=f"{counted(num_sure, 'picture')} may be mislabelled",
         meaning="A classifier on the backbone's features, trained without the picture, is as sure of another class as "
         "it is of pictures that are labelled so. Wrong labels cost accuracy, and in the test split they falsify it. "
         "Some of these will be right, but unusual or hard; the list goes on with others that are less sure.",

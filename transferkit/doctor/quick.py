@@ -9,7 +9,7 @@ import numpy as np
 from transferkit.data.listing import SPLITS, Listing
 from transferkit.data.load import Data
 from transferkit.doctor.classes import find_in_classes
-from transferkit.doctor.duplicates import Places, alike_pairs, find_alike
+from transferkit.doctor.duplicates import Places, alike_pairs, drop_plain, find_alike
 from transferkit.doctor.findings import Finding, by_severity, printable
 from transferkit.doctor.remember import remember_pairs
 from transferkit.doctor.statistics import count_classes, count_pictures
@@ -37,7 +37,8 @@ def quick_findings(
     unlooked, pairs = "", []
     if data.alike is not None:  # the splits needed them already
         used = set(rows.tolist())
-        pairs = [(one.first, one.second, one.similarity) for one in data.alike if {one.first, one.second} <= used]
+        found = [(one.first, one.second, one.similarity) for one in data.alike if {one.first, one.second} <= used]
+        pairs = drop_plain(data.images, found)
     elif spec.cache == "none":
         unlooked = "with data.cache: none every picture would have to be decoded once more"
     elif len(rows) > _MAX_COMPARED:

@@ -19,7 +19,7 @@ from transferkit.progress import Progress
 
 SCAN_PX: Final = 64
 # Grey levels that a JPEG of one colour, or without colour, may stray.
-_ONE_COLOUR_LEVELS: Final = 4
+ONE_COLOUR_LEVELS: Final = 4
 _GREY_LEVELS: Final = 6
 _UNREADABLE: Final = np.full((SCAN_PX, SCAN_PX, 3), 255, np.uint8)
 
@@ -163,7 +163,7 @@ def _examine(encoded: bytes | PictureError, *, max_megapixels: float) -> tuple[_
         facts.animated,
         facts.transparent,
         np.abs(channels - channels[[1, 2, 0]]).max() <= _GREY_LEVELS,
-        np.ptp(channels, axis=1).max() <= _ONE_COLOUR_LEVELS,
+        np.ptp(channels, axis=1).max() <= ONE_COLOUR_LEVELS,
         channels.mean(1),
         (channels**2).mean(1),
     )

@@ -155,8 +155,8 @@ class Journal:
             return None
         if saved.meta["data"] != self._data:
             raise CheckpointError(
-                f"{self._checkpoints.folder}: the pictures, their classes, their weights or their splits are not those "
-                "that the run began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
+                f"{self._checkpoints.folder}: the pictures, their classes, weights or splits are not those that the "
+                "run began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
             )
         if saved.meta["start"] != self._start:
             raise CheckpointError(
