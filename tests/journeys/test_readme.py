@@ -12,7 +12,7 @@ from transferkit.backbones.table import BACKBONES
 from transferkit.check import check_draft, load_recipe
 from transferkit.cli.app import INTERRUPTED, app
 from transferkit.errors import PeerError, TransferkitError
-from transferkit.recipe.draft import draft_tree
+from transferkit.recipe.draft import draft_tree, draft_values
 from transferkit.recipe.phases import PhaseSpec
 from transferkit.recipe.recipe import Recipe
 from transferkit.recipe.runtime import CacheSpec, CheckpointSpec, RuntimeSpec
@@ -97,7 +97,7 @@ def test_commands_in_the_readme_have_options_that_exist(readme):
     options = {option for call in calls for option in re.findall(r"--[\w-]+", call)}
 
     known = {option for one in get_command(app).commands["finetune"].params for option in one.opts}
-    assert options == {"--set", "--run-dir", "--resume", "--workers"}
+    assert options == {"--set", "--run-dir", "--resume", "--workers", "--kfold"}
     assert options <= known
 
 
@@ -106,6 +106,20 @@ def test_links_in_the_readme_lead_somewhere(readme, project_root):
 
     assert len(targets) >= 5
     assert [target for target in targets if not (project_root / target).exists()] == []
+
+
+def test_recipes_in_the_data_guide_are_sound(project_root):
+    text = (project_root / "docs" / "data.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+
+    whole = [block for block in blocks if block.startswith("data:")]
+    lines = [line for block in blocks if block not in whole for line in block.splitlines()]
+    texts = [*whole, *(f"data:\n  source: sample\n  {line}" for line in lines)]
+    assert len(whole) >= 1
+    assert len(lines) >= 5
+    for one in texts:
+        values = YAML(typ="safe").load(one)
+        assert isinstance(check_draft(draft_values(values, source="docs/data.md")), Recipe)
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
