@@ -31,8 +31,8 @@ NOTES = {
     "them and is not in it. With 97 test pictures an accuracy of 80 % is known to 4 points.",
     "data": "In a first epoch of large photos most of the time goes to the Huffman code of the JPEG, which has to be "
     "read whole at any scale; of small ones half goes to the antialiased filter, where Keras takes single pixels.",
-    "memory": "Frozen layers keep nothing for the backward pass, here as there. What we take beyond plain Keras is copies of "
-    "the trained weights: those of the start, of the best epoch and of the epoch's begin, and the checkpoint that is "
+    "memory": "Frozen layers keep nothing for the backward pass, here as there. What we take beyond plain Keras is "
+    "copies of the trained weights: those of the start, of the best epoch and of the epoch's begin, and the checkpoint that is "
     "written, with the optimizer's state; beside an accelerator they lie in the host's memory.",
     "soak": "`starts`: how often a run was started until it ended; `equal`: compared with the undisturbed run.",
 }
@@ -69,7 +69,8 @@ def rows(key: str, value: object) -> list[str]:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         heads = list(value[0])
         table = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
-        return ["", f"{key}:", "", *table, *(f"| {' | '.join(str(row[head]) for head in heads)} |" for row in value), ""]
+        body = [f"| {' | '.join(str(row[head]) for head in heads)} |" for row in value]
+        return ["", f"{key}:", "", *table, *body, ""]
     text = ", ".join(map(str, value)) if isinstance(value, list) else value
     return [f"- {key}: {text}"]
 
