@@ -32,8 +32,8 @@ NOTES = {
     "data": "In a first epoch of large photos most of the time goes to the Huffman code of the JPEG, which has to be "
     "read whole at any scale; of small ones half goes to the antialiased filter, where Keras takes single pixels.",
     "memory": "Frozen layers keep nothing for the backward pass, here as there. What we take beyond plain Keras is "
-    "copies of the trained weights: those of the start, of the best epoch and of the epoch's begin, and the checkpoint that is "
-    "written, with the optimizer's state; beside an accelerator they lie in the host's memory.",
+    "copies of the trained weights: those of the start, of the best epoch and of the epoch's begin, and the checkpoint "
+    "that is written, with the optimizer's state; beside an accelerator they lie in the host's memory.",
     "soak": "`starts`: how often a run was started until it ended; `equal`: compared with the undisturbed run.",
 }
 MACHINE = ("machine", "cores", "load before", "keras", "tensorflow", "numpy", "python")
