@@ -224,15 +224,15 @@ def test_splits_in_the_archive_are_its_own(served):
 def test_folder_names_where_the_classes_are(served):
     files = {f"data/images/{name}": content for name, content in PICTURES.items()}
 
-    listing = list_archive(served(zipped({**files, "data/masks/all/1.png": draw(1)}), folder="data/images"))
+    listing = list_archive(served(zipped({**files, "data/masks/all/1.png": draw(1)}), inside="data/images"))
 
     assert listing.class_names == ("cats", "dogs")
 
 
 @pytest.mark.parametrize("folder", ["../..", "/", "nowhere"])
 def test_folder_outside_the_archive_or_missing_is_refused(served, folder):
-    with pytest.raises(DataError, match=r"data\.source\.archive\.folder"):
-        list_archive(served(zipped(PICTURES), folder=folder))
+    with pytest.raises(DataError, match=r"data\.source\.archive\.inside"):
+        list_archive(served(zipped(PICTURES), inside=folder))
 
 
 def test_single_class_folder_is_not_taken_for_an_outer_one(served):

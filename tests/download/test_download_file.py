@@ -423,7 +423,10 @@ def test_ways_out_name_the_home_the_mirror_and_fetch():
     assert "secret" not in text
 
 
-def test_two_processes_fetch_a_file_once(web, target):
+def test_two_processes_fetch_a_file_once(web, target, monkeypatch):
+    monkeypatch.setattr(transfer, "STALL_S", 20.0)
+    monkeypatch.setattr(transfer, "ANSWER_S", 20.0)
+
     def send_slowly(asked):
         time.sleep(0.3)
         asked.send_file()

@@ -79,7 +79,7 @@ def test_user_mistakes_are_one_plain_text_and_exit_code_2(ran, command, tmp_path
     cases = {
         "no such file": ("finetune", tmp_path / "nope.yaml"),
         "no such folder": ("finetune", "folder", "--set", "data.source={folder: nowhere}"),
-        "one class only": ("finetune", "folder", "--set", f"data.source={{folder: {tmp_path / 'one'}}}"),
+        "not one picture": ("finetune", "folder", "--set", f"data.source={{folder: {tmp_path / 'one'}}}"),
         "--overwrite": ("finetune", "quickstart", "--run-dir", run_dir),
         "is not a known backbone": ("check", "quickstart", "--set", "model.backbone=resnet5"),
         "does not exist": ("predict", tmp_path / "nope", run_dir / "samples.png"),

@@ -33,7 +33,7 @@ def kinds(specs):
 
 
 VARIANTS = {
-    **{f"augment {name}": {"augment": ["flip", written(name)]} for name in kinds(AUGMENTATION_SPECS)},
+    **{f"augment {name}": {"augment": [written(name), "flip"]} for name in kinds(AUGMENTATION_SPECS)},
     **{f"train {name}": {"train": written(name)} for name in kinds(POLICY_SPECS)},
     **{f"schedule {name}": {"schedule": written(name)} for name in kinds(RATE_SPECS)},
     **{
@@ -45,7 +45,10 @@ VARIANTS = {
         for source in ("sample", "folder photos", "tfds tf_flowers", "tfds a/b:1.0.0")
     },
     "tfds splits": {"source": {"tfds": "a", "splits": {"train": "train[:40%]", "test": "test"}, "data_dir": "d"}},
+    "csv": {"source": {"csv": "a.csv", "root": "b", "separator": "|"}, "loss": "binary_cross_entropy"},
+    "archive": {"source": {"archive": "https://a/b.zip", "sha256": "0" * 64, "inside": "c"}},
     "loss": {"loss": {"cross_entropy": {"label_smoothing": 0.1}}},
+    "focal": {"loss": {"focal": {"gamma": 1.5}}},
     "hidden layers": {"model": {"head": {"hidden": [256, 64], "pooling": "concat"}, "weights": "none"}},
     "small numbers": {"learning_rate": 1e-300, "weight_decay": 5e-324, "clip_norm": 1 / 3},
     "early stopping": {"early_stopping": {"patience": 5}},

@@ -77,7 +77,7 @@ ALTERNATIVES = {
     "train": "all", "data.source.tfds.splits.train": "other", "data.source.tfds.splits.validation": "other",
     "data.source.tfds.splits.test": "other", "validation": 0.3, "views": 3, "weight_decay": 0.3,
     "weights": "none", "xla": "on", "beta": 0.7, "class_names": ["a", "b"], "one": ["a"], "digest": "1" * 64,
-    "old": "other", "data.source.archive.folder": "other", "duplicates": "group", "exclude": ["other"],
+    "old": "other", "inside": "other", "duplicates": "group", "exclude": ["other"],
     "fold": "2/5", "gamma": 3, "group": "other", "group_column": "other", "imbalance": "oversample",
     "keep_classes": ["a", "b"], "label_column": "other", "manifest": "other", "margin": 0.3, "method": "hash",
     "path_column": "other",

@@ -9,6 +9,8 @@ from pydantic import ValidationError
 import transferkit
 from transferkit.recipe.augment import AUGMENTATION_SPECS, Flip, Rotate
 from transferkit.recipe.data import DataSpec
+from transferkit.recipe.imbalance import IMBALANCE_SPECS
+from transferkit.recipe.loss import LOSS_SPECS
 from transferkit.recipe.phases import (
     OPTIMIZER_SPECS,
     POLICY_SPECS,
@@ -23,7 +25,7 @@ from transferkit.recipe.phases import (
     Sgd,
 )
 from transferkit.recipe.recipe import Recipe
-from transferkit.recipe.source import FolderSource, SampleSource, TfdsSource
+from transferkit.recipe.source import SOURCE_SPECS, FolderSource, SampleSource, TfdsSource
 from transferkit.schedule.policies import FREEZE_POLICIES
 from transferkit.schedule.rates import RATE_SHAPES
 
@@ -113,10 +115,24 @@ def test_a_recipe_cannot_be_changed():
         recipe.phases[0].train.kind = "all"
 
 
+@pytest.mark.parametrize(
+    "specs",
+    [AUGMENTATION_SPECS, POLICY_SPECS, RATE_SPECS, SOURCE_SPECS, IMBALANCE_SPECS, LOSS_SPECS],
+    ids=["augmentations", "policies", "rates", "sources", "imbalance", "losses"],
+)
+def test_no_parameter_is_called_like_a_choice_beside_which_it_may_stand(specs):
+    parameters = {name for spec in specs for name in spec.parameters()[1:]}
+
+    assert parameters & kinds(specs) == set()
+
+
 def test_a_recipe_can_be_hashed_so_nothing_in_it_can_change():
-    recipe = Recipe.model_validate({"data": {"source": "sample"}, "model": {"head": {"hidden": [8]}}})
+    data = {"source": "sample", "rename": {"a": "b"}, "merge": {"c": ["d", "e"]}}
+    recipe = Recipe.model_validate({"data": data, "model": {"head": {"hidden": [8]}}})
 
     assert isinstance(hash(recipe), int)
+    with pytest.raises(TypeError, match="does not change"):
+        recipe.data.rename["a"] = "c"
 
 
 @pytest.mark.parametrize("policy", ["bias", "norm"])

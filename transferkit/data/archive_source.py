@@ -34,13 +34,13 @@ _STALE_S: Final = 86_400
 def list_archive(source: ArchiveSource) -> Listing:
     """The pictures of an archive, as `list_folder` finds them below the folder that holds the class folders.
 
-    Without `source.folder` that is the first one, from the top, with more than a single sub-folder in it.
+    Without `source.inside` that is the first one, from the top, with more than a single sub-folder in it.
 
     Raises:
         DataError: the archive cannot be had, or not be unpacked safely, or holds no class folders.
     """
     top = fetch_archive(source)
-    folder = _named_folder(top, source.folder) if source.folder else find_class_folders(top)
+    folder = _named_folder(top, source.inside) if source.inside else find_class_folders(top)
     return replace(list_folder(folder), origin=f"{shown_url(source.url)}, unpacked in {folder}")
 
 
@@ -147,8 +147,8 @@ def _unpack(source: ArchiveSource, archive: Path, progress: Progress) -> Path:
 def _named_folder(top: Path, name: str) -> Path:
     folder = top / name
     if not folder.resolve().is_relative_to(top.resolve()):
-        raise DataError(f"data.source.archive.folder: {name!r} leads out of the archive; name a folder in it.")
+        raise DataError(f"data.source.archive.inside: {name!r} leads out of the archive; name a folder in it.")
     if not folder.is_dir():
         there = ", ".join(sorted(path.name for path in top.iterdir())[:20])
-        raise DataError(f"data.source.archive.folder: the archive has no folder {name!r}; at its top it has: {there}")
+        raise DataError(f"data.source.archive.inside: the archive has no folder {name!r}; at its top it has: {there}")
     return folder

@@ -37,7 +37,7 @@ class ArchiveSource(Choice):
     kind: Literal["archive"] = "archive"
     url: Url = Field(description="Where the file is.")
     sha256: Sha256 | None = Field(None, description="Of the file; another file is refused.")
-    folder: str | None = Field(
+    inside: str | None = Field(
         None, min_length=1, description="In the archive, with the class folders; default: found."
     )
 
