@@ -117,8 +117,8 @@ def test_a_recipe_cannot_be_changed():
 
 @pytest.mark.parametrize(
     "specs",
-    [AUGMENTATION_SPECS, POLICY_SPECS, RATE_SPECS, SOURCE_SPECS, IMBALANCE_SPECS, LOSS_SPECS],
-    ids=["augmentations", "policies", "rates", "sources", "imbalance", "losses"],
+    [POLICY_SPECS, RATE_SPECS, SOURCE_SPECS, IMBALANCE_SPECS, LOSS_SPECS],
+    ids=["policies", "rates", "sources", "imbalance", "losses"],
 )
 def test_no_parameter_is_called_like_a_choice_beside_which_it_may_stand(specs):
     parameters = {name for spec in specs for name in spec.parameters()[1:]}
