@@ -45,20 +45,25 @@ def list_folder(root: Path) -> Listing:
     if odd := [name for name in class_names if not name.isprintable()]:
         raise DataError(f"{root}: class folder {odd[0]!r} has a name that cannot be printed; rename it.")
     label_of = {name: label for label, name in enumerate(class_names)}
-    files: list[str] = []  # a Path takes four times the memory
     pictures: list[Picture] = []
+    shown_otherwise: dict[int, Path] = {}
     for split, top in tops:
         for file in picture_files(top, leave_out):
-            files.append(str(file))
-            pictures.append(Picture(_shown(file, root), label_of[top.name], split))
-    _log.info("%s: %d pictures in %d class folders", root, len(files), len(class_names))
+            shown = _shown(file, root)
+            if root / shown != file:
+                shown_otherwise[len(pictures)] = file
+            pictures.append(Picture(shown, label_of[top.name], split))
+    _log.info("%s: %d pictures in %d class folders", root, len(pictures), len(class_names))
+
+    def file_of(position: int) -> Path:  # made anew each time: paths of all files take more memory than all else here
+        return shown_otherwise.get(position) or root / pictures[position].path
 
     return Listing(
         class_names,
         tuple(pictures),
-        lambda chosen: (read_picture_file(Path(files[index])) for index in chosen),
+        lambda chosen: (read_picture_file(file_of(position)) for position in chosen),
         origin=str(root),
-        stamps=lambda: [file_stamp(Path(file)) for file in files],
+        stamps=lambda: [file_stamp(file_of(position)) for position in range(len(pictures))],
         skipped=tuple(skipped),
     )
 
