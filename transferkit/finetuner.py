@@ -52,11 +52,11 @@ class RunResult:
     model: Any
     interrupted: bool = False
 
-    def predict(self, paths: Iterable[Path | str] | Path | str) -> "list[Prediction]":
-        """Class and probabilities of picture files."""
+    def predict(self, pictures: Any) -> "list[Prediction]":
+        """Class and probabilities of picture files by their paths, or of arrays; see `Predictor.predict`."""
         from transferkit.bundle.finished import load_run
 
-        return load_run(self.run_dir).predict(paths)
+        return load_run(self.run_dir).predict(pictures)
 
     def _repr_html_(self) -> str:
         from transferkit.report.notebook import result_to_html
@@ -73,7 +73,8 @@ class FineTuner:
             `PyDataset` of such pairs; in a mapping, `{"source": {"arrays": …}}`.
         backbone: a name of the backbones table; default: the recipe's.
         class_names: in label order; of pictures from Python, what the numbers in their labels stand for.
-        settings: further recipe sections by name, such as `phases=[…]`, `augment=[…]`, `model={…}`, `seed=1`.
+        settings: further recipe sections by name, such as `phases=[…]`, `augment=[…]`, `model={…}`, `seed=1`; with
+            `__` for a step down, as in `data__image_size=64`.
 
     Raises:
         RecipeError: all faults at once.
@@ -92,7 +93,11 @@ class FineTuner:
         model = settings.pop("model", {})
         if backbone and isinstance(model, Mapping):
             model = {**model, "backbone": backbone}
-        self.recipe = check_draft(draft_values({"data": section, "model": model, **settings}, source="FineTuner(…)"))
+        # What is no section is a key further down, or unknown.
+        overrides = {key: settings.pop(key) for key in list(settings) if key not in Recipe.model_fields}
+        values = {"data": section, "model": model, **settings}
+        arguments = ("backbone", "class_names")
+        self.recipe = check_draft(draft_values(values, overrides, arguments=arguments, source="FineTuner(…)"))
 
     @classmethod
     def from_recipe(cls, recipe: Path | str, changes: Iterable[str] = (), **overrides: Any) -> "FineTuner":

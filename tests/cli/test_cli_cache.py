@@ -98,6 +98,48 @@ def test_clear_spares_what_is_written_to(home):
     assert kinds(home) == ["pictures"]
 
 
+@pytest.fixture
+def full_home(home):
+    """Beside the stores a file of each further kind, in a folder of its own."""
+    for number, kind in enumerate(("lookalikes", "archives", "weights", "tensorflow_datasets"), start=1):
+        (home / kind / "inner").mkdir(parents=True)
+        (home / kind / "inner" / "file").write_bytes(bytes(number * 10**6))
+    return home
+
+
+def test_list_shows_what_lies_beside_the_stores(full_home):
+    text = run("list", home=full_home)
+
+    rows = dict(re.findall(r"^ *(lookalikes|archives|weights|tensorflow_datasets) .* (\S+ MB) *$", text, re.MULTILINE))
+    assert rows == {"lookalikes": "1.0 MB", "archives": "2.0 MB", "weights": "3.0 MB", "tensorflow_datasets": "4.0 MB"}
+    assert f"11.2 MB in {full_home}" in text
+
+
+def test_clear_removes_what_was_computed_and_names_the_downloads_that_stay(full_home):
+    text = run("clear", home=full_home)
+
+    assert text.startswith("3 removed, 2.2 MB freed")
+    assert "weights stay, 3.0 MB of downloads; to remove them, add --kind weights\n" in text
+    assert [kind for kind in ("archives", "weights", "tensorflow_datasets") if f"{kind} stay" not in text] == []
+    assert not any((full_home / "lookalikes").iterdir())
+    assert (full_home / "weights" / "inner" / "file").exists()
+
+
+def test_clear_of_downloads_leaves_the_rest_and_what_links_lead_to(full_home, tmp_path_factory):
+    mine = tmp_path_factory.mktemp("mine")
+    (mine / "file").touch()
+    (full_home / "archives" / "link").symlink_to(mine, target_is_directory=True)
+
+    text = run("clear", "--kind", "archives", home=full_home)
+
+    assert text == f"1 removed, 2.0 MB freed in {full_home}\n"
+    assert not any((full_home / "archives").iterdir())
+    assert (mine / "file").exists()
+    assert kinds(full_home) == ["features", "pictures"]
+    assert (full_home / "lookalikes" / "inner" / "file").exists()
+    assert (full_home / STAMPS_FILE).exists()
+
+
 def test_folder_of_the_environment_is_the_default(home, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_HOME", str(home))
 

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from typer.testing import CliRunner, Result
 
 from transferkit.cli.app import app
@@ -51,7 +52,7 @@ def test_strict_fails_on_a_blocking_finding_alone(picture_folder, spoiled_folder
     sound = run_doctor(str(picture_folder), "--strict")
 
     assert (strict.exit_code, plain.exit_code, sound.exit_code) == (1, 0, 0)
-    assert "blocking 1 picture with copies in different classes" in strict.output
+    assert "blocking copies in different classes: 2 pictures in 1 group" in strict.output
     assert Path("doctor-photos/doctor.html").exists()
 
 
@@ -61,6 +62,97 @@ def test_the_record_can_be_named_in_the_recipe(spoiled_folder):
     again = run_doctor(str(spoiled_folder), "--set", "data.exclude=report/doctor.json", "--strict", "--out", "again")
 
     assert again.exit_code == 0
+
+
+def test_advice_and_record_name_the_report_where_it_is(spoiled_folder):
+    result = run_doctor(str(spoiled_folder), "--out", "my report")
+
+    said = " ".join(result.output.split())
+    assert "data.exclude: my report/doctor.json says so" in said
+    assert "data.exclude: doctor.json" not in said
+    assert (
+        "data.exclude: my report/doctor.json"
+        in json.loads(Path("my report/doctor.json").read_text())["findings"][0]["advice"]
+    )
+
+
+def test_pictures_that_are_not_used_are_counted(spoiled_folder):
+    result = run_doctor(str(spoiled_folder))
+
+    assert "25 pictures in 3 classes" in result.output
+    assert "; 2 not used)" in result.output
+
+
+def test_examples_and_the_rest_add_up_to_the_pairs_of_a_group(spoiled_folder):
+    for number in range(4):
+        shutil.copyfile(spoiled_folder / "class_0" / "0.png", spoiled_folder / "class_1" / f"same {number}.png")
+
+    result = run_doctor(str(spoiled_folder))
+
+    assert "copies in different classes: 6 pictures in 1 group" in result.output
+    assert "and 2 more pairs" in result.output  # of five, one with each of the others
+
+
+def test_a_list_that_was_edited_is_kept_and_one_that_was_not_is_replaced(spoiled_folder):
+    report, kept = Path("doctor-photos/doctor.json"), Path("doctor-photos/doctor-edited.json")
+    run_doctor(str(spoiled_folder))
+    untouched = run_doctor(str(spoiled_folder))
+    assert not kept.exists()
+    assert "had been edited" not in untouched.output
+    record = json.loads(report.read_text())
+    record["exclude"].pop()
+    report.write_text(json.dumps(record))
+
+    result = run_doctor(str(spoiled_folder))
+
+    assert json.loads(kept.read_text()) == record
+    assert len(json.loads(report.read_text())["exclude"]) == 2
+    assert (
+        "doctor-photos/doctor.json had been edited: that list is now doctor-photos/doctor-edited.json" in result.output
+    )
+
+
+def test_a_second_edited_list_does_not_replace_the_first(spoiled_folder):
+    for text in ("one", "two"):
+        Path("doctor-photos").mkdir(exist_ok=True)
+        Path("doctor-photos/doctor.json").write_text(text)
+        run_doctor(str(spoiled_folder))
+
+    assert Path("doctor-photos/doctor-edited.json").read_text() == "one"
+    assert Path("doctor-photos/doctor-edited-2.json").read_text() == "two"
+
+
+def test_pictures_that_finetune_would_refuse_are_a_blocking_finding():
+    for number in range(4):
+        path = Path("few", ("cat", "dog")[number % 2], f"{number}.png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((40, 40), 20 + number).save(path)
+
+    result = run_doctor("few", "--strict")
+
+    assert result.exit_code == 1
+    assert "blocking the validation split is empty" in result.output
+
+
+@pytest.mark.parametrize(("target", "guess"), [("photo/", "photos"), ("quikstart", "quickstart"), ("x\0y", "")])
+def test_what_is_neither_folder_nor_recipe_is_told_with_what_was_meant(target, guess):
+    Path("photos").mkdir(exist_ok=True)
+
+    error = run_doctor(target).exception
+
+    assert isinstance(error, DataError)
+    assert "no such folder or recipe (looked from" in str(error)
+    assert ("did you mean" in str(error)) == bool(guess)
+    assert guess in str(error)
+
+
+def test_a_table_gets_the_recipe_that_it_needs():
+    Path("labels.csv").write_text("path,label\n")
+
+    error = run_doctor("labels.csv").exception
+
+    assert isinstance(error, DataError)
+    assert "data: {source: {csv: labels.csv}}" in str(error)
 
 
 def test_names_cannot_move_the_cursor(picture_folder):

@@ -45,6 +45,23 @@ def test_a_file_lists_one_path_per_line(listing, tmp_path, end):
     assert list(reasons_of(leave_out(listing, str(path)))) == ["class_0/0.png", "class_2/7.png"]
 
 
+def test_space_around_a_path_and_blank_lines_do_not_matter(listing, tmp_path, caplog):
+    path = tmp_path / "bad.txt"
+    path.write_text(" class_0/0.png  \n   \n\t\n./class_2/7.png \n")
+
+    assert list(reasons_of(leave_out(listing, str(path)))) == ["class_0/0.png", "class_2/7.png"]
+    assert caplog.text == ""
+
+
+def test_space_that_belongs_to_a_name_is_part_of_it(picture_folder):
+    (picture_folder / " class_0").mkdir()
+    (picture_folder / "class_0" / "0.png").rename(picture_folder / " class_0" / "1.png")
+
+    after = leave_out(list_folder(picture_folder), [" class_0/1.png"])
+
+    assert list(reasons_of(after)) == [" class_0/1.png"]
+
+
 def test_doctor_s_report_gives_the_reasons(listing, tmp_path):
     path = tmp_path / "doctor.json"
     exclude = [{"path": "class_0/0.png", "reason": "a copy of class_0/1.png"}, {"path": "class_0/2.png"}]

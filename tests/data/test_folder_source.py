@@ -63,18 +63,52 @@ def test_train_validation_and_test_folders_are_the_splits(tmp_path, validation):
     assert [listing.count(split) for split in ("train", "validation", "test", None)] == [2, 2, 2, 0]
 
 
-def test_a_class_called_train_is_a_class_beside_others(tmp_path):
+@pytest.mark.parametrize("names", [("Training", "Test"), ("Train", "val", "testing"), ("TRAIN", "Validation")])
+def test_splits_may_be_called_as_people_call_them(tmp_path, names, caplog):
+    for split in names:
+        for name in ("cat", "dog"):
+            save(tmp_path / split / name / "1.png")
+
+    listing = list_folder(tmp_path)
+
+    assert listing.class_names == ("cat", "dog")
+    assert [listing.count(split) for split in ("train", None)] == [2, 0]
+    assert listing.count("validation") + listing.count("test") == 2 * (len(names) - 1)
+    assert caplog.text == ""
+
+
+def test_a_class_called_train_is_a_class_beside_others(tmp_path, caplog):
     for name in ("train", "bus"):
         save(tmp_path / name / "1.png")
 
     assert list_folder(tmp_path).class_names == ("bus", "train")
+    assert caplog.text == ""
 
 
-def test_two_validation_folders_are_refused(tmp_path):
-    for split in ("train", "val", "valid"):
-        save(tmp_path / split / "a" / "1.png")
+@pytest.mark.parametrize(
+    ("names", "says"),
+    [
+        (("train", "tets", "stray"), "for classes: train; since these are no names of splits: stray, tets."),
+        (("Test", "val"), "for classes: Test, val; since there is no train folder."),
+    ],
+)
+def test_folders_of_folders_named_like_splits_that_are_taken_for_classes_are_told_of(tmp_path, names, says, caplog):
+    for split in names:
+        save(tmp_path / split / "cat" / "1.png")
 
-    with pytest.raises(DataError, match="two folders for the validation split"):
+    listing = list_folder(tmp_path)
+
+    assert listing.class_names == tuple(sorted(names))
+    assert says in caplog.text
+    assert "be called train, validation or test" in caplog.text
+
+
+@pytest.mark.parametrize(("twice", "split"), [(("val", "valid"), "validation"), (("test", "Testing"), "test")])
+def test_two_folders_for_one_split_are_refused(tmp_path, twice, split):
+    for name in ("train", *twice):
+        save(tmp_path / name / "a" / "1.png")
+
+    with pytest.raises(DataError, match=f"two folders for the {split} split"):
         list_folder(tmp_path)
 
 

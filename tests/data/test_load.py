@@ -14,7 +14,7 @@ from transferkit.errors import DataError
 from transferkit.progress import Quiet
 from transferkit.recipe.data import DataSpec, SplitSpec
 from transferkit.recipe.runtime import CacheSpec
-from transferkit.recipe.source import FolderSource
+from transferkit.recipe.source import CsvSource, FolderSource
 
 
 def spec_of(folder, **settings) -> DataSpec:
@@ -123,6 +123,40 @@ class Told(Quiet):
 
     def say(self, line):
         self.lines.append(line)
+
+
+def load_table(folder, gone: int, progress, **settings):
+    rows = [f"class_{label}/{number}.png,class_{label}" for label in range(3) for number in range(8)]
+    rows += [f"gone_{number}.png,class_0" for number in range(gone)]
+    (folder / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    spec = spec_of(folder).model_copy(update={"source": CsvSource(path=str(folder / "labels.csv")), **settings})
+    return load_data(list_source(spec), spec, cache=CacheSpec(), seed=0, need_test=True, progress=progress)
+
+
+def test_many_faulty_pictures_are_told_of_with_the_commonest_reasons(picture_folder):
+    (picture_folder / "class_1" / "2.png").write_bytes(b"")
+    told = Told()
+
+    load_table(picture_folder, gone=6, progress=told)
+
+    assert [line for line in told.lines if "warning" in line] == [
+        "warning: 7 of 30 pictures (23%) of the source are left out, which skipped.csv lists: "
+        "cannot be read: No such file or directory (6); empty file (1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("gone", "settings"),
+    [(2, {}), (0, {"exclude": ("class_0/0.png", "class_0/1.png", "class_1/1.png", "class_2/1.png")})],
+    ids=["few", "by the recipe"],
+)
+def test_few_faulty_pictures_and_those_that_the_recipe_leaves_out_are_not_warned_of(picture_folder, gone, settings):
+    told = Told()
+
+    data = load_table(picture_folder, gone, told, **settings)
+
+    assert len(data.skipped) == (gone or 4)
+    assert not [line for line in told.lines if "warning" in line]
 
 
 def test_a_class_without_a_readable_picture_is_left_out_and_named(picture_folder):

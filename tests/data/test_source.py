@@ -76,6 +76,17 @@ def test_an_empty_class_folder_does_not_stop_a_run(picture_folder):
     assert [one.path for one in listing.skipped] == ["class_8", "class_9"]
 
 
+def test_a_table_s_class_whose_files_are_all_missing_is_told_of(picture_folder, caplog):
+    path = picture_folder / "labels.csv"
+    path.write_text("path,label\nclass_0/0.png,a\nclass_1/0.png,b\ngone.png,c\n")
+
+    listing = list_source(spec_of(source={"csv": str(path)}))
+
+    assert listing.class_names == ("a", "b")
+    assert [one.path for one in listing.skipped] == ["gone.png", "c"]
+    assert "1 class has no picture, and will not be in the run: c" in caplog.text
+
+
 def test_a_class_whose_last_picture_is_excluded_goes(picture_folder):
     exclude = [f"class_1/{number}.png" for number in range(8)]
 
@@ -101,6 +112,7 @@ def test_fewer_than_two_classes_are_refused_with_what_was_left_out(tmp_path, fol
         list_source(spec_of(source={"folder": str(tmp_path)}))
 
     assert "empty: a class without any picture" in str(caught.value)
+    assert ("Give the folder that holds one sub-folder per class." in str(caught.value)) == (classes == 1)
 
 
 @pytest.mark.parametrize("source", ["sample", {"folder": "photos"}, {"tfds": "x"}, {"archive": "https://a.b/c.zip"}])

@@ -124,7 +124,7 @@ def test_a_name_that_is_no_utf8_spoils_no_other_row(folder):
 def test_split_weight_and_group_columns_are_used_where_they_are(folder):
     listing = csv_of(
         folder,
-        "path,label,split,weight,group\n0.png,a,train,0.5,p1\n1.png,b,VAL,,\n2.png,b,test,2,7\n3.png,a,,1,p1\n4.png,a,valid\n",
+        "path,label,split,weight,group\n0.png,a,Training,0.5,p1\n1.png,b,VAL,,\n2.png,b,test,2,7\n3.png,a,,1,p1\n4.png,a,valid\n",
     )
 
     assert [(one.split, one.weight, one.group) for one in listing.pictures] == [
@@ -202,7 +202,7 @@ def test_bad_rows_are_left_out_with_their_line_and_the_reason(folder):
         ("1.png", "line 4: has no label"),
         ("2.png", "line 5: weight 'heavy' is no number from 0 on"),
         ("2.png", "line 6: weight '-1' is no number from 0 on"),
-        ("3.png", "line 7: split 'holdout' is none of train, validation, valid, val, test"),
+        ("3.png", "line 7: split 'holdout' is none of train, training, validation, valid, val, test, testing"),
         ("4.png", r"line 8: label 'two\nlines' is not printable"),
         ("labels.csv", "line 10: has no path"),
         ("labels.csv", "line 11: has 6 fields, the header has 4"),
@@ -275,7 +275,6 @@ def test_a_picture_with_two_labels_is_left_out_altogether(folder):
     listing = csv_of(folder, "path,label\n0.png,a\n1.png,b\n0.png,c\n2.png,a\n")
 
     assert classes_of(listing) == {"1.png": ("b",), "2.png": ("a",)}
-    assert listing.class_names == ("a", "b")
     assert {reason for _, reason in reasons_of(listing)} == {
         "line 2: labelled a in line 2 but c in line 4",
         "line 4: labelled a in line 2 but c in line 4",
@@ -286,6 +285,7 @@ def test_a_picture_with_two_labels_is_left_out_altogether(folder):
     "make",
     [
         lambda folder: csv_of(folder, "path,label\n0.png,b; a;a\n1.png,\n2.png,b\n", multi_label=True),
+        lambda folder: csv_of(folder, "path,label\n0.png,b;a;\n1.png,;\n2.png,; ;b\n", multi_label=True),
         lambda folder: csv_of(folder, "path,label\n0.png,b|a\n1.png,\n2.png,b\n", multi_label=True, separator="|"),
         lambda folder: jsonl_of(
             folder,
@@ -298,7 +298,7 @@ def test_a_picture_with_two_labels_is_left_out_altogether(folder):
             folder, {"path": ["0.png", "1.png", "2.png"], "label": [["b", "a"], [], ["b"]]}, multi_label=True
         ),
     ],
-    ids=["csv", "separator", "jsonl", "parquet"],
+    ids=["csv", "empty parts", "separator", "jsonl", "parquet"],
 )
 def test_a_picture_may_have_several_classes_or_none(folder, make):
     listing = make(folder)
@@ -441,3 +441,51 @@ def test_a_file_that_goes_away_after_listing_is_a_reason(folder):
     assert isinstance(first, PictureError)
     assert isinstance(second, bytes)
     assert listing.stamps()[0] is None
+
+
+@pytest.mark.parametrize(
+    "rows", ["gone.png,c\n", "2.png,c,holdout\n", "2.png,c\n2.png,a\n"], ids=["no file", "bad split", "two labels"]
+)
+def test_a_class_whose_rows_are_all_left_out_is_there_without_a_picture(folder, rows):
+    listing = csv_of(folder, f"path,label,split\n0.png,a\n1.png,b\n{rows}")
+
+    assert listing.class_names == ("a", "b", "c")
+    assert classes_of(listing) == {"0.png": ("a",), "1.png": ("b",)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (["10", "2", "1", "0"], ("0", "1", "2", "10")),
+        (["10", "-2", "02", "2"], ("-2", "02", "2", "10")),
+        (["10", "2", "b"], ("10", "2", "b")),
+        (["10", "2", "1.5"], ("1.5", "10", "2")),
+    ],
+)
+def test_classes_are_in_the_order_of_their_values_where_all_are_whole_numbers(folder, labels, classes):
+    rows = "".join(f"{row}.png,{label}\n" for row, label in enumerate(labels))
+
+    listing = csv_of(folder, f"path,label\n{rows}")
+
+    assert listing.class_names == classes
+    assert list(classes_of(listing).values()) == [(label,) for label in labels]
+
+
+def test_a_row_that_is_left_out_does_not_change_the_order_of_numbers(folder):
+    listing = csv_of(folder, "path,label\n0.png,10\n1.png,2\npath,label\n")
+
+    assert listing.class_names == ("2", "10", "label")
+
+
+def test_labels_with_a_separator_are_told_of_once_where_one_class_is_meant(folder, caplog):
+    text = "path,label\n0.png,a;b\n1.png,b\n2.png,a;c\n"
+
+    csv_of(folder, text, separator="|")
+    csv_of(folder, text, multi_label=True)
+    assert caplog.text == ""
+    listing = csv_of(folder, text)
+
+    assert listing.class_names == ("a;b", "a;c", "b")
+    assert len(caplog.records) == 1
+    assert "2 of 3 labels contain ';', such as 'a;b'" in caplog.text
+    assert "need loss: binary_cross_entropy" in caplog.text

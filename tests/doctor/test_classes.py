@@ -6,16 +6,17 @@ import pytest
 from transferkit.doctor.classes import find_in_classes
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.imbalance import ClassWeight
-from transferkit.recipe.source import FolderSource
+from transferkit.recipe.source import CsvSource, FolderSource
 
 SPEC = DataSpec(source=FolderSource(path="photos"))
 PLENTY = {"train": [400, 400], "validation": [100, 100], "test": [100, 100]}
 
 
-def kinds(class_names=("a", "b"), spec=SPEC, **counts):
+def kinds(class_names=("a", "b"), spec=SPEC, *, multi_label=False, need_test=False, **counts):
     given = {split: np.array(counts.get(split, PLENTY[split])) for split in PLENTY}
     sizes = {split: int(numbers.sum()) for split, numbers in given.items()}
-    return {finding.kind: finding for finding in find_in_classes(class_names, given, sizes, spec)}
+    found = find_in_classes(class_names, given, sizes, spec, multi_label=multi_label, need_test=need_test)
+    return {finding.kind: finding for finding in found}
 
 
 def test_plenty_of_pictures_in_equal_classes_are_no_finding():
@@ -37,7 +38,13 @@ def test_names_that_differ_in_case_or_signs_are_one_warning_with_the_way_to_merg
     ]
 
     assert found.num == 1
-    assert "data.merge: {red_fox: ['Red Fox', red_fox]}" in found.advice
+    assert "data.merge: {'Red Fox': ['Red Fox', red_fox]}" in found.advice
+
+
+def test_names_that_differ_in_case_get_the_advice_that_the_listing_gives():
+    found = kinds(("Bird", "bird"))["names_alike"]
+
+    assert "data.merge: {Bird: [Bird, bird]}" in found.advice
 
 
 def test_names_in_other_letters_are_not_alike():
@@ -55,6 +62,54 @@ def test_imbalance_is_graver_the_larger_it_is(smaller, severity):
 
 def test_imbalance_that_the_recipe_treats_is_no_finding():
     assert "imbalance" not in kinds(spec=SPEC.model_copy(update={"imbalance": ClassWeight()}), train=[400, 20])
+
+
+def test_imbalance_of_pictures_with_several_classes_is_answered_by_the_table_s_weights():
+    tables = [SPEC.model_copy(update={"source": CsvSource(path="a.csv", weight_column=name)}) for name in (None, "w")]
+
+    default, own = (kinds(spec=spec, multi_label=True, train=[400, 20])["imbalance"].advice for spec in tables)
+    without_table = kinds(multi_label=True, train=[400, 20])["imbalance"].advice
+
+    assert "column weight (data.source.csv.weight_column)" in default
+    assert "column w (data.source.csv.weight_column)" in own
+    assert not any("data.imbalance" in advice for advice in (default, own, without_table))
+
+
+def test_a_validation_split_without_pictures_is_blocking():
+    found = kinds(validation=[0, 0])["empty_validation"]
+
+    assert found.severity == "blocking"
+    assert "data.split.validation" in found.advice
+
+
+def test_a_test_split_without_pictures_is_blocking_where_results_on_it_are_asked_for():
+    asked, not_asked = (kinds(test=[0, 0], need_test=need) for need in (True, False))
+
+    assert asked["empty_test"].severity == "blocking"
+    assert "evaluate: [validation]" in asked["empty_test"].advice
+    assert not_asked == {}
+
+
+def test_pictures_of_classes_that_a_run_leaves_out_do_not_fill_a_split():
+    found = kinds(("a", "b", "c"), train=[40, 40, 0], validation=[0, 0, 9], test=[9, 9, 9])
+
+    assert found["empty_validation"].severity == "blocking"
+
+
+def test_a_single_class_is_blocking():
+    found = kinds(("a",), train=[400], validation=[100], test=[100])["empty_class"]
+
+    assert (found.severity, found.title) == ("blocking", "only 1 class")
+
+
+def test_titles_name_up_to_five_classes():
+    names = tuple("abcdefg")
+
+    three = kinds(names, train=[3, 2, 1, 40, 40, 40, 40], validation=[100] * 7, test=[100] * 7)["few_pictures"]
+    seven = kinds(names, train=[40] * 7, validation=[100] * 7, test=[0] * 6 + [700])["missing_in_test"]
+
+    assert three.title == "3 classes with fewer than 10 training pictures: c, b, a"
+    assert seven.title == "6 classes without a test picture: a, b, c, d, e and 1 more"
 
 
 def test_few_training_pictures_are_listed_fewest_first():

@@ -134,3 +134,18 @@ def test_weights_that_are_not_to_be_had_are_a_note(picture_folder, monkeypatch):
 
     (note,) = [finding for finding in findings if finding.kind == "labels_not_examined"]
     assert (note.severity, note.meaning) == ("note", "resnet50 cannot be downloaded")
+
+
+@pytest.mark.parametrize(("evaluate", "refused"), [(["test"], True), (["validation"], False)])
+def test_a_test_split_is_missed_only_where_the_recipe_evaluates_it(picture_folder, tmp_path, evaluate, refused):
+    paths = [path.relative_to(picture_folder).as_posix() for path in sorted(picture_folder.glob("*/*.png"))]
+    splits = ("train", "train", "validation")
+    manifest = tmp_path / "splits.csv"
+    rows = (f"{path},{path.split('/')[0]},{splits[at % 3]}\n" for at, path in enumerate(paths))
+    manifest.write_text("path,label,split\n" + "".join(rows))
+    data = {"source": {"folder": str(picture_folder)}, "split": {"manifest": str(manifest)}}
+    recipe = check_draft(draft_values({"data": data, "evaluate": evaluate}, source="test"))
+
+    kinds = {finding.kind for finding in examine(recipe, quick=True, progress=Quiet()).findings}
+
+    assert ("empty_test" in kinds) == refused

@@ -7,7 +7,9 @@ import pytest
 
 from transferkit.check import load_recipe
 from transferkit.data.source import list_source
+from transferkit.doctor import labels
 from transferkit.doctor.labels import features_of, find_mislabelled, load_pictures
+from transferkit.doctor.suspects import Suspect
 from transferkit.progress import Quiet
 
 NUM_PLANTED = 24  # of 484: 5 %
@@ -61,6 +63,21 @@ def test_most_wrong_labels_among_the_embedded_pictures_are_found_and_features_ar
         assert one.note.startswith(f"labelled {classes[one.path]} (")
         assert f"looks like {classes[one.partner]} (" in one.note
         assert one.partner_note == f"of {classes[one.partner]} the most alike"
+
+
+def test_the_title_counts_every_picture_that_is_listed_and_none_that_is_sure_is_missing(clipart, monkeypatch):
+    recipe, listing = clipart
+    sure = {5, 7}  # of eight, the worst first
+    suspects = tuple(Suspect(row, 0, 1, 0.1, 0.9, row - 10.0, row in sure, (9,)) for row in range(8))
+    monkeypatch.setattr(labels, "features_of", lambda *_: None)
+    monkeypatch.setattr(labels, "suspect_labels", lambda *_, **__: suspects)
+    paths = [picture.path for picture in listing.pictures]
+
+    (finding,) = find_mislabelled(recipe, listing, progress=Quiet())
+
+    assert finding.title == "2 pictures may be mislabelled, and 2 others perhaps"
+    assert [paths.index(one.path) for one in finding.pictures] == [0, 1, 5, 7]
+    assert finding.num == 2
 
 
 @pytest.mark.parametrize(

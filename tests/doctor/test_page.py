@@ -59,6 +59,15 @@ def test_a_picture_that_goes_meanwhile_is_shown_without_its_thumbnail(picture_fo
     assert 'alt="class_0/red.png"' not in page
 
 
+def test_advice_names_the_report_where_it_is(hostile_folder):
+    examination, _ = page_of(hostile_folder)
+
+    page = render_page(examination, json_path="my reports/doctor.json")
+
+    assert "<code>data.exclude: my reports/doctor.json</code>" in page
+    assert "data.exclude: doctor.json" not in page
+
+
 def test_the_recipe_s_words_for_the_advice_are_on_the_page(hostile_folder):
     _, page = page_of(hostile_folder)
 

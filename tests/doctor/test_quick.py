@@ -10,6 +10,7 @@ from transferkit.check import check_draft
 from transferkit.data.load import load_data
 from transferkit.data.source import list_source
 from transferkit.doctor import quick
+from transferkit.doctor.examine import examine
 from transferkit.doctor.quick import describe_findings, quick_findings
 from transferkit.progress import Quiet
 from transferkit.recipe.draft import draft_values
@@ -145,3 +146,23 @@ def test_pairs_that_the_splits_needed_are_not_looked_for_again(photos, monkeypat
     monkeypatch.setattr(quick, "alike_pairs", lambda *_: pytest.fail("compared again"))
 
     assert find(recipe_of(photos, duplicates="group"))["label_conflict"].num == 1
+
+
+def test_pictures_of_several_classes_get_no_advice_that_the_recipe_check_refuses(photos, tmp_path):
+    paths = sorted(path.relative_to(photos).as_posix() for path in photos.glob("*/*/*.jpg"))
+    rows = (
+        f"{path},{'all;rare' if number % 5 == 0 else 'all'},{path.split('/')[0]}\n" for number, path in enumerate(paths)
+    )
+    (tmp_path / "labels.csv").write_text("path,label,split\n" + "".join(rows))
+    source = {"csv": {"path": str(tmp_path / "labels.csv"), "root": str(photos)}}
+    values = {"data": {"source": source, "image_size": 48}, "loss": "binary_cross_entropy"}
+    recipe = check_draft(draft_values(values, source="test"))
+    listing = list_source(recipe.data, multi_label=True)
+    data = load_data(listing, recipe.data, cache=recipe.cache, seed=0, need_test=True, progress=Quiet())
+
+    passing = quick_findings(data, listing, recipe.data, cache=recipe.cache, progress=Quiet())
+    thorough = examine(recipe, quick=True, progress=Quiet()).findings
+
+    for findings in (passing, thorough):
+        (advice,) = [finding.advice for finding in findings if finding.kind == "imbalance"]
+        assert "data.source.csv.weight_column" in advice

@@ -28,6 +28,30 @@ def test_keyword_form_reports_all_faults_like_a_file():
     assert "did you mean 'seed'" in str(caught.value)
 
 
+def test_keyword_form_takes_keys_further_down():
+    recipe = FineTuner("photos/", data__image_size=64, data__split__test=0.2, seed=2).recipe
+
+    assert (recipe.data.image_size, recipe.data.split.test, recipe.seed) == (64, 0.2, 2)
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ({"bakbone": "vgg16"}, "did you mean 'backbone'?"),
+        ({"clas_names": ["a", "b"]}, "did you mean 'class_names'?"),
+        ({"image_size": 64}, "'image_size' is not a key here; it belongs to data: write data__image_size=…"),
+        ({"epochs": 3}, "'epochs' is not a key here; it belongs to phases"),
+    ],
+    ids=["backbone", "class_names", "image_size", "epochs"],
+)
+def test_unknown_keyword_is_told_with_the_right_one(argument, says):
+    with pytest.raises(RecipeError) as caught:
+        FineTuner("photos/", **argument)
+
+    lines = str(caught.value).splitlines()
+    assert lines[1].endswith(says)
+
+
 def test_overrides_by_keyword_are_checked_like_the_file():
     tuner = FineTuner.from_recipe("quickstart", phases__0__epochs=3, model__backbone="vgg16")
 

@@ -146,7 +146,10 @@ UNKNOWN_KEYS = [
     ("phases[0].patience=1", "phases[0]", "'patience' is not a key here; it belongs to phases.early_stopping"),
     ("data.split.train=0.8", "data.split", "'train' is no key: what validation and test leave over trains"),
 ]
-A_FOLD = "must be a number and how many there are, from 1/2 on, such as 2/5"
+A_FOLD = (
+    "must be <number>/<count>, such as 2/5 for the second of five; the number is at most the count, and the count at "
+    "least 2"
+)
 A_SPAN = "must be a whole number of s, min, h, steps or epochs, such as 10min, 200 steps or 1 epoch"
 AN_OPTIMIZER = "must be an optimizer's name, or its name and parameters, as in {name: sgd, momentum: 0.9}"
 FORMS = [
@@ -199,7 +202,7 @@ DATA_KEYS = [
         "'abc' must be 64 digits, 0–9 and a–f",
     ),
     ("data.source={tfds: a, try_gcs: 1}", "data.source.try_gcs", "1 must be true or false"),
-    ("data.split.fold=3", "data.split.fold", "3 must be text; put it in quotes"),
+    ("data.split.fold=3", "data.split.fold", f"3 {A_FOLD}"),
     ("data.split.fold=two/5", "data.split.fold", f"'two/5' {A_FOLD}"),
     ("data.split.fold=0/5", "data.split.fold", f"'0/5' {A_FOLD}"),
     ("data.split.fold=6/5", "data.split.fold", f"'6/5' {A_FOLD}"),

@@ -9,9 +9,9 @@ import pytest
 
 from transferkit import FineTuner
 from transferkit.bundle.run_folder import RESULTS
-from transferkit.errors import RecipeError, RunFolderError
+from transferkit.errors import DataError, RecipeError, RunFolderError
 from transferkit.progress import Quiet
-from transferkit.studies.kfold import run_folds
+from transferkit.studies.kfold import _check_parts, _of_fold, run_folds
 from transferkit.studies.pooled import pool_predictions
 
 SETTINGS = {
@@ -135,6 +135,23 @@ def test_a_recipe_that_cannot_be_run_in_folds_is_refused_before_the_first(pictur
         run_folds(tuner, 2, tmp_path / "out", progress=Quiet())
 
     assert not (tmp_path / "out").exists()
+
+
+def test_more_folds_than_pictures_are_refused_before_the_first(picture_folder, tmp_path):
+    with pytest.raises(DataError, match=r"30 folds are too many .* 6 of them would test none. Use 24 or fewer"):
+        run_folds(tuner_of(picture_folder), 30, tmp_path / "study", progress=Quiet())
+
+    assert not (tmp_path / "study").exists()
+
+
+def test_pictures_that_no_fold_tests_are_counted(folder_maker, tmp_path):
+    folder = folder_maker(tmp_path / "photos")
+    (folder / "alone").mkdir()
+    (folder / "class_0" / "0.png").rename(folder / "alone" / "0.png")
+
+    note = _check_parts([_of_fold(tuner_of(folder), number, 2) for number in (1, 2)])
+
+    assert note.startswith("1 picture is in no test part")
 
 
 def test_an_interrupted_fold_ends_the_study(picture_folder, tmp_path, monkeypatch):

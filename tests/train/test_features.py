@@ -264,6 +264,22 @@ def test_without_room_it_says_so_and_ends_with_the_same_bits(make_toy, make_data
     assert {path.stat().st_size for path in (own_home / "other").rglob("rows.bin")} == {HEADER_BYTES}
 
 
+def test_folder_that_cannot_be_written_to_is_told_and_training_ends_with_the_same_bits(
+    make_toy, make_data, told, tmp_path
+):
+    data = make_data(train=40)
+    expected = trained(make_toy(*PHASES, data=data))
+    (tmp_path / "file").touch()
+
+    found = trained(make_toy(*PHASES, data=data, cache={"folder": str(tmp_path / "file" / "home")}), told)
+
+    assert_same_bits(found, expected)
+    assert told.computed == []
+    (line,) = {line for line in told.lines if "cannot be kept" in line and "train" in line}
+    assert line.endswith("they are computed in every epoch")
+    assert "\n" not in line
+
+
 @pytest.mark.parametrize(("cache", "computes"), [({}, False), ({"features": "none"}, True), ({"max_gb": 1e-9}, True)])
 def test_phase_knows_whether_it_computes_features_in_every_epoch(make_toy, cache, computes):
     assert make_toy({}, cache=cache).phase_run().computes_features == computes

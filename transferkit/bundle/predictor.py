@@ -1,5 +1,6 @@
 """A finished run that answers for new pictures."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,8 @@ from transferkit.bundle.run_folder import CLASSES, MODEL, read_thresholds
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import read_picture_file
 from transferkit.data.middle import middle_of, prepared_size_px
-from transferkit.errors import PictureError
+from transferkit.data.pixels import encode_picture, take_pictures
+from transferkit.errors import DataError, PictureError
 from transferkit.evaluate.thresholds import DEFAULT_THRESHOLD, name_found
 from transferkit.progress import Progress, Quiet
 from transferkit.recipe.data import DataSpec
@@ -22,6 +24,10 @@ from transferkit.train.placement import local_strategy
 from transferkit.train.strategy import Forward, Strategy
 
 _CHUNK = 256
+_NEITHER = (
+    "predict takes paths of picture files, or pixels 0–255 as arrays (num_images, height, width, 3) or "
+    "(height, width, 3), and was given: {}."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +74,28 @@ class Predictor:
         """Whether a picture may have any number of classes."""
         return self.thresholds is not None
 
-    def predict(
-        self, paths: Iterable[Path | str] | Path | str, *, progress: Progress | None = None
-    ) -> list[Prediction]:
-        """Class and probabilities of each picture file, in order; a bad file gives an entry with its error."""
-        files = [Path(paths)] if isinstance(paths, (str, Path)) else [Path(path) for path in paths]
+    def predict(self, pictures: Any, *, progress: Progress | None = None) -> list[Prediction]:
+        """Class and probabilities of each picture, in order; a bad one gives an entry with its error.
+
+        Args:
+            pictures: one or several paths of files; or pixels 0–255, of which `path` is the number: an array
+                `(num_images, height, width, 3)` or `(height, width, 3)`, or a list of such pictures of any sizes.
+
+        Raises:
+            DataError: it is neither, or the pixels are in another range.
+        """
+        files, given = _files_or_pixels(pictures)
         found: list[Prediction] = []
         with (progress or Quiet()).task("predicting", len(files), "pictures") as task:
             for start in range(0, len(files), _CHUNK):
-                chunk = files[start : start + _CHUNK]
-                found += self._predict_chunk(chunk)
-                task.advance(len(chunk))
+                chunk = slice(start, start + _CHUNK)
+                read = map(read_picture_file, files[chunk]) if given is None else map(encode_picture, given[chunk])
+                found += self._predict_chunk(files[chunk], read)
+                task.advance(len(files[chunk]))
         return found
 
-    def _predict_chunk(self, files: Sequence[Path]) -> list[Prediction]:
-        decoded = [self._decode(file) for file in files]
+    def _predict_chunk(self, files: Sequence[Path], read: Iterable[bytes | PictureError]) -> list[Prediction]:
+        decoded = [self._decode(encoded) for encoded in read]
         good = [pixels for pixels in decoded if not isinstance(pixels, PictureError)]
         rows = iter(self._probabilities(np.stack(good)) if good else ())
         return [
@@ -107,8 +120,7 @@ class Predictor:
     def _forward(self) -> Forward:
         return self._strategy.forward([self.model])
 
-    def _decode(self, file: Path) -> np.ndarray | PictureError:
-        encoded = read_picture_file(file)
+    def _decode(self, encoded: bytes | PictureError) -> np.ndarray | PictureError:
         if isinstance(encoded, PictureError):
             return encoded
         spec = self.data
@@ -123,6 +135,28 @@ class Predictor:
         by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
         found = name_found(values, self.class_names, self.thresholds)
         return Prediction(str(file), tuple(sorted(found, key=lambda name: -by_name[name])), by_name)
+
+
+def _files_or_pixels(pictures: Any) -> tuple[list[Path], list[np.ndarray | PictureError] | None]:
+    """Paths, or the pictures themselves with their numbers for paths."""
+    if isinstance(pictures, (str, os.PathLike)):
+        return [Path(pictures)], None
+    if not isinstance(pictures, Iterable):
+        raise DataError(_NEITHER.format(type(pictures).__name__))
+    if not _is_pixels(pictures):
+        pictures = list(pictures)
+        if all(isinstance(one, (str, os.PathLike)) for one in pictures):
+            return [Path(one) for one in pictures], None
+        if not all(map(_is_pixels, pictures)):
+            kinds = sorted({type(one).__name__ for one in pictures})
+            raise DataError(_NEITHER.format(f"{type(pictures).__name__} of {' and '.join(kinds)}"))
+    given = take_pictures(pictures)
+    return [Path(str(number)) for number in range(len(given))], given
+
+
+def _is_pixels(value: Any) -> bool:
+    """An array of numbers; one of texts may hold paths."""
+    return hasattr(value, "__array__") and np.asarray(value).dtype.kind in "iufb"
 
 
 def load_predictor(run_dir: Path, recipe: Recipe) -> Predictor:

@@ -1,5 +1,7 @@
 """`transferkit doctor`: what is wrong with the pictures, before anything is trained."""
 
+import difflib
+import os
 import re
 import tempfile
 import textwrap
@@ -12,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from transferkit.cli.options import OfflineOption, SetOption
-from transferkit.errors import RunFolderError
+from transferkit.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
     from transferkit.doctor.examine import Examination
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"blocking": "bold red", "warning": "yellow", "note": "blue"}
 _MAX_EXAMPLES = 3
+_TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".parquet": "parquet"}
 _INDENT = " " * 9
 _MIN_WIDTH, _MAX_WIDTH = 50, 110
 
@@ -45,7 +48,7 @@ def doctor(
 ) -> None:
     """Examine the pictures of a recipe: bad files, duplicates, leakage, labels, classes."""
     from transferkit.doctor.examine import examine
-    from transferkit.doctor.findings import has_blocking
+    from transferkit.doctor.findings import REPORT, has_blocking
     from transferkit.progress import ConsoleProgress
 
     console = Console(soft_wrap=True)
@@ -60,8 +63,13 @@ def doctor(
         with suppress(OSError):  # it has older reports in it
             out.rmdir()
         raise
-    page = _write(examination, out)
-    _show(examination, console, report=out / "doctor.json")
+    report = out / REPORT
+    edited = _keep_edited(report)
+    page = _write(examination, report)
+    _show(examination, console, report=report)
+    if edited:
+        text = f"{report} had been edited: that list is now {edited}, and {report} is new"
+        console.print(text, markup=False, highlight=False)
     console.print(f"page: {page}", markup=False, highlight=False)
     if strict and has_blocking(examination.findings):
         raise typer.Exit(1)
@@ -71,6 +79,7 @@ def _recipe_of(target: str, changes: list[str] | tuple[()]) -> "Recipe":
     """The recipe, or a folder with every default.
 
     Raises:
+        DataError: there is no such folder or recipe.
         RecipeError: all faults at once.
     """
     from transferkit.check import check_draft, load_recipe
@@ -78,13 +87,39 @@ def _recipe_of(target: str, changes: list[str] | tuple[()]) -> "Recipe":
     from transferkit.recipe.overrides import apply_changes
     from transferkit.recipe.yaml_tree import Tree
 
-    folder = Path(target).expanduser()
-    if not folder.is_dir():
+    folder = os.path.expanduser(target)
+    if not os.path.isdir(folder):
+        _refuse_what_is_neither(target)
         return load_recipe(target, changes)
-    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name)[:100] or "pictures"
+    name = re.sub(r"[^\w.-]+", "-", Path(folder).resolve().name)[:100] or "pictures"
     tree = Tree({"name": name, "data": {"source": {"folder": target}}})
     apply_changes(tree, changes)
     return check_draft(draft_tree(tree, source=target))
+
+
+def _refuse_what_is_neither(target: str) -> None:
+    """A table gets the recipe that it needs, a slip of the pen what was probably meant."""
+    from transferkit.recipe.shipped import find_recipe, shipped_recipes
+
+    path = Path(target)
+    if os.path.exists(find_recipe(target)):
+        if kind := _TABLES.get(path.suffix.lower()):
+            raise DataError(
+                f"{target}: doctor wants a folder or a recipe. For a table write a recipe, say table.yaml:\n"
+                f"    data: {{source: {{{kind}: {target}}}}}\n"
+                "and give that: transferkit doctor table.yaml"
+            )
+        return
+    beside: list[str] = []
+    with suppress(OSError, ValueError):
+        beside = [one.name for one in path.expanduser().parent.iterdir() if one.is_dir() or one.suffix == ".yaml"]
+    near = [str(path.with_name(name)) for name in difflib.get_close_matches(path.name, beside, n=1)]
+    near = near or difflib.get_close_matches(target, shipped_recipes(), n=1)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    raise DataError(
+        f"{target}: no such folder or recipe (looked from {Path.cwd()}){guess}\n"
+        f"Give a folder of pictures, a recipe file, or a shipped recipe: {', '.join(shipped_recipes())}"
+    )
 
 
 def _start_engine(recipe: "Recipe") -> None:
@@ -109,13 +144,27 @@ def _make_folder(out: Path) -> None:
         raise RunFolderError(f"{out}: {error.strerror}; give another folder for the report with --out.") from error
 
 
-def _write(examination: "Examination", out: Path) -> Path:
+def _keep_edited(report: Path) -> Path | None:
+    """Move a list that was edited by hand out of the way: where to, or `None` if there is none."""
+    from transferkit.doctor.record import is_edited
+
+    if not is_edited(report):
+        return None
+    number, kept = 1, report.with_name(f"{report.stem}-edited.json")
+    while kept.exists():
+        number += 1
+        kept = report.with_name(f"{report.stem}-edited-{number}.json")
+    report.rename(kept)
+    return kept
+
+
+def _write(examination: "Examination", report: Path) -> Path:
     from transferkit.bundle.run_folder import atomic_file, write_json
     from transferkit.doctor.page import render_page
     from transferkit.doctor.record import record_of
 
-    report, page = out / "doctor.json", out / "doctor.html"
-    write_json(report, record_of(examination))
+    page = report.with_suffix(".html")
+    write_json(report, record_of(examination, json_path=str(report)))
     with atomic_file(page) as file:
         file.write(render_page(examination, json_path=str(report)))
     return page
@@ -123,15 +172,17 @@ def _write(examination: "Examination", out: Path) -> Path:
 
 def _show(examination: "Examination", console: Console, *, report: Path) -> None:
     """The findings on one screen: what would spoil a result in full, what is merely worth knowing in a line each."""
-    from transferkit.doctor.findings import counted
+    from transferkit.doctor.findings import counted, name_report
 
     statistics = examination.statistics
     splits = ", ".join(f"{count:,} {split}" for split, count in statistics.per_split.items())
+    if statistics.num_unused:
+        splits += f"; {statistics.num_unused:,} not used"
     pictures = counted(statistics.num_pictures, "picture")
     classes = counted(len(statistics.per_class), "class", "classes")
     console.print(f"{examination.listing.origin}: {pictures} in {classes} ({splits})", markup=False, highlight=False)
     shown_before = ""
-    for finding in examination.findings:
+    for finding in name_report(examination.findings, str(report)):
         if finding.severity != "note" or shown_before != "note":
             console.print()
         _show_finding(finding, console)
@@ -143,7 +194,7 @@ def _show(examination: "Examination", console: Console, *, report: Path) -> None
 
 
 def _show_finding(finding: "Finding", console: Console) -> None:
-    from transferkit.doctor.findings import printable
+    from transferkit.doctor.findings import counted, printable
 
     head = Text(f"{finding.severity:<9}", style=_COLOURS[finding.severity])
     console.print(head.append(printable(finding.title), style="bold" if finding.severity != "note" else "default"))
@@ -154,7 +205,8 @@ def _show_finding(finding: "Finding", console: Console) -> None:
     for one in finding.pictures[:_MAX_EXAMPLES]:
         _show_indented(_example(one), console, style="dim")
     if (more := len(finding.pictures) - _MAX_EXAMPLES) > 0:
-        _show_indented(f"and {more:,} more", console, style="dim")
+        one = "pair" if finding.pictures[0].partner else "picture"
+        _show_indented(f"and {counted(more, f'more {one}')}", console, style="dim")
 
 
 def _example(one: "Evidence") -> str:

@@ -92,14 +92,13 @@ def _find_files(paths: list[str]) -> list[Path]:
 
 def _print_table(found: "Sequence[Prediction]") -> None:
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
-    table.add_column("prediction", no_wrap=True)
+    # On a narrow terminal the longest of the three give way.
+    table.add_column("prediction", overflow="fold")
     table.add_column("probability", justify="right", no_wrap=True)
-    table.add_column("next", no_wrap=True)
+    table.add_column("next", overflow="fold")
     table.add_column("picture", overflow="fold")
-    for one in found:
-        if one.error:
-            table.add_row(Text(one.error), "", "", Text(one.path))
-            continue
+    good = [one for one in found if not one.error]
+    for one in good:
         ranked = sorted(one.probabilities.items(), key=lambda item: -item[1])
         # The likeliest of the classes that were not found.
         following = next((f"{name} {value:.1%}" for name, value in ranked if name not in one.class_names), "")
@@ -107,5 +106,11 @@ def _print_table(found: "Sequence[Prediction]") -> None:
         values = ", ".join(f"{one.probabilities[name]:.1%}" for name in one.class_names)
         table.add_row(Text(names), values, Text(following), Text(one.path))
     console = Console()
-    # In a pipe every picture keeps a line of its own, however long its path is.
-    console.print(table, width=None if console.is_terminal else max((len(one.path) for one in found), default=0) + 200)
+    if not console.is_terminal:
+        # In a pipe every picture keeps a line of its own, however long its names are.
+        console = Console(width=max(1, console.measure(table, options=console.options.update(width=10**6)).maximum))
+    if good:
+        console.print(table)
+    for one in found:
+        if one.error:
+            typer.echo(f"{one.path}: {one.error}")

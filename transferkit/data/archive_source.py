@@ -123,8 +123,6 @@ def _unpacked(source: ArchiveSource, place: Path) -> Path | None:
 
 def _unpack(source: ArchiveSource, archive: Path, progress: Progress) -> Path:
     sha256 = hash_file(archive, "sha256")
-    if not source.sha256:
-        progress.say(f"{archive.name}: to be sure of this very file next time, add to data.source: sha256: {sha256}")
     for left in archive.parent.glob("unpacking-*"):  # by processes that were killed
         if time.time() - left.stat().st_mtime > _STALE_S:
             shutil.rmtree(left, ignore_errors=True)
@@ -140,6 +138,8 @@ def _unpack(source: ArchiveSource, archive: Path, progress: Progress) -> Path:
     folder = archive.with_name(sha256[:_NUM_DIGITS])
     aside.rename(folder)
     archive.unlink()
+    if not source.sha256:
+        progress.say(f"{archive.name}: to be sure of this very file next time, add to data.source: sha256: {sha256}")
     _log.info("%s: %d files unpacked in %s", archive.name, num_files, folder)
     return folder
 

@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import io
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from transferkit.data.listing import Listing, Picture, Skipped
+from transferkit.data.pixels import PixelRange, encode_picture, take_pixels
 from transferkit.errors import DataError, PictureError
 from transferkit.recipe.source import ArraysSource
 
-_SHAPES = "(height, width, 3), or with 1 or 4 channels, or (height, width)"
 Label = int | str | tuple[int | float | str, ...]
 
 
@@ -79,7 +77,7 @@ def take_arrays(given: Any, *, class_names: Iterable[str] | None = None) -> Arra
     names = None if class_names is None else tuple(map(str, class_names))
     if names and len(set(names)) < len(names):
         raise DataError(f"class_names has a name twice: {', '.join(names)}")
-    pixel_range = _PixelRange()
+    pixel_range = PixelRange()
     pictures: list[np.ndarray | PictureError] = []
     labels: list[Label] = []
     weights: list[float] = []
@@ -88,7 +86,7 @@ def take_arrays(given: Any, *, class_names: Iterable[str] | None = None) -> Arra
         labels.append(_plain_label(label))
         weights.append(_plain_weight(weight))
         try:
-            pictures.append(_pixels(image, pixel_range))
+            pictures.append(take_pixels(image, pixel_range))
         except PictureError as error:
             pictures.append(error)
         digest.update(repr((np.shape(image), labels[-1], weights[-1])).encode())
@@ -142,7 +140,7 @@ def list_arrays(source: ArraysSource, arrays: Arrays | None, *, multi_label: boo
     return Listing(
         class_names=tuple(map(str, keys)),
         pictures=tuple(pictures),
-        read=lambda chosen: (_encode(chosen_pictures[position]) for position in chosen),
+        read=lambda chosen: (encode_picture(chosen_pictures[position]) for position in chosen),
         origin="pictures from Python",
         skipped=tuple(skipped),
     )
@@ -229,56 +227,3 @@ def _plain_weight(weight: Any) -> float:
         return float(np.asarray(weight).item())
     except (TypeError, ValueError) as error:
         raise DataError(f"weight {weight!r} from Python is no number.") from error
-
-
-@dataclass
-class _PixelRange:
-    """The values of the pictures that are not bytes yet."""
-
-    low: float = math.inf
-    high: float = -math.inf
-
-    def take(self, low: float, high: float) -> None:
-        self.low, self.high = min(self.low, low), max(self.high, high)
-        if self.low < -0.5 or self.high > 255.5:
-            raise DataError(
-                f"pictures from Python hold values from {self.low:g} to {self.high:g}, but pixels are 0–255.\n"
-                "Give them as they were before any normalisation: the model does its backbone's own inside."
-            )
-
-    def refuse_up_to_one(self) -> None:
-        if self.low <= self.high <= 1:
-            raise DataError(
-                f"pictures from Python hold values from {self.low:g} to {self.high:g}, but pixels are 0–255.\n"
-                "Multiply by 255, or leave out the Rescaling(1/255) before them."
-            )
-
-
-def _pixels(image: Any, pixel_range: _PixelRange) -> np.ndarray:
-    """`(height, width)` or `(height, width, 3 or 4)`, uint8."""
-    pixels = np.asarray(image)
-    if pixels.ndim == 3 and pixels.shape[2] == 1:
-        pixels = pixels[:, :, 0]
-    if not (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4))) or not pixels.size:
-        raise DataError(f"a picture from Python has the shape {pixels.shape}; it must be {_SHAPES}.")
-    if pixels.dtype == np.uint8:
-        return np.ascontiguousarray(pixels)
-    if pixels.dtype.kind not in "iufb":
-        raise DataError(f"a picture from Python is of {pixels.dtype}; give uint8, or other numbers 0–255.")
-    if not np.isfinite(pixels).all():
-        raise PictureError("holds values that are no numbers")
-    pixel_range.take(float(pixels.min()), float(pixels.max()))
-    return np.ascontiguousarray(np.rint(pixels.astype(np.float32)).clip(0, 255).astype(np.uint8))
-
-
-def _encode(pixels: np.ndarray | PictureError) -> bytes | PictureError:
-    """A file without loss, so that these pictures take the one way from a file to pixels."""
-    if isinstance(pixels, PictureError):
-        return pixels
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        file = io.BytesIO()
-        Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-        return file.getvalue()
-    # Made and read a hundred times as fast as PNG.
-    height, width = pixels.shape[:2]
-    return f"P{5 if pixels.ndim == 2 else 6} {width} {height} 255\n".encode() + pixels.tobytes()

@@ -5,6 +5,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import replace
+from typing import Final
 
 from transferkit.data.listing import Listing, Skipped
 from transferkit.errors import DataError
@@ -12,6 +13,7 @@ from transferkit.recipe.data import DataSpec
 
 _log = logging.getLogger(__name__)
 _MAX_SHOWN = 20
+EMPTY_CLASS: Final = "a class without any picture"
 
 
 def choose_classes(listing: Listing, spec: DataSpec) -> Listing:
@@ -31,7 +33,7 @@ def choose_classes(listing: Listing, spec: DataSpec) -> Listing:
     final, empty = [name for name in names if name in used], [name for name in names if name not in used]
     _warn_of_empty(empty, listing.origin)
     _warn_of_case(final, listing.origin)
-    skipped = (*listing.skipped, *(Skipped(name, "a class without any picture") for name in empty))
+    skipped = (*listing.skipped, *(Skipped(name, EMPTY_CLASS) for name in empty))
     return replace(_relabel(listing, chosen, final), skipped=skipped)
 
 

@@ -7,12 +7,13 @@ from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from transferkit.data.listing import Listing, Skipped
 from transferkit.errors import DataError
 
 _log = logging.getLogger(__name__)
-_REASON = "excluded by the recipe"
+EXCLUDED: Final = "excluded by the recipe"
 
 
 def leave_out(listing: Listing, exclude: str | Sequence[str] | None) -> Listing:
@@ -21,6 +22,7 @@ def leave_out(listing: Listing, exclude: str | Sequence[str] | None) -> Listing:
     Args:
         exclude: paths as the run shows them, below the source's folder or from where the command runs; or a file that
             lists them: one per line, or, in a `.json` file, under the key `exclude` as objects of `path` and `reason`.
+            One that is no picture's is tried without the space around it.
 
     Raises:
         DataError: there is no such file, or it is no such list.
@@ -38,7 +40,7 @@ def leave_out(listing: Listing, exclude: str | Sequence[str] | None) -> Listing:
         )  # fmt: skip
     left_out = {match: reasons[path] for path, match in found.items() if match}
     skipped = (
-        Skipped(picture.path, f"{_REASON}: {reason}" if (reason := left_out[picture.path]) else _REASON)
+        Skipped(picture.path, f"{EXCLUDED}: {reason}" if (reason := left_out[picture.path]) else EXCLUDED)
         for picture in listing.pictures
         if picture.path in left_out
     )
@@ -62,7 +64,7 @@ def read_exclude_file(path: Path) -> dict[str, str]:
     except UnicodeDecodeError as error:
         raise DataError(f"data.exclude: {path} is no UTF-8 text; give a file of paths, one per line.") from error
     if path.suffix.lower() != ".json":
-        return dict.fromkeys(filter(None, text.split("\n")), "")
+        return dict.fromkeys((line for line in text.split("\n") if line.strip()), "")
     try:
         entries = json.loads(text)["exclude"]
         return dict(map(_path_and_reason, entries))
@@ -83,9 +85,12 @@ def _path_and_reason(entry: object) -> tuple[str, str]:
 
 def _match(path: str, known: Collection[str], origin: str) -> str | None:
     """The picture that an entry means: by its path as shown, or by one from here into the source's folder."""
-    if path in known:
-        return path
-    options = [os.path.normpath(path)]
-    with suppress(ValueError):  # another drive of Windows
-        options.append(os.path.relpath(os.path.expanduser(path), origin or "."))
-    return next((text for option in options if (text := option.replace(os.sep, "/")) in known), None)
+    for written in (path, path.strip()):
+        if written in known:
+            return written
+        options = [os.path.normpath(written)]
+        with suppress(ValueError):  # another drive of Windows
+            options.append(os.path.relpath(os.path.expanduser(written), origin or "."))
+        if match := next((text for option in options if (text := option.replace(os.sep, "/")) in known), None):
+            return match
+    return None

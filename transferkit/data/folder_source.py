@@ -3,7 +3,8 @@
 import logging
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from transferkit.data.decode import PICTURE_SUFFIXES, looks_like_picture
@@ -12,12 +13,15 @@ from transferkit.errors import DataError, PictureError
 
 _log = logging.getLogger(__name__)
 _MAX_FILE_BYTES = 2**29
+_MAX_SHOWN = 5
 # Called with a path and the reason why it is left out.
 LeaveOut = Callable[[Path, str], None]
 
 
 def list_folder(root: Path) -> Listing:
     """List the pictures below `root`: `root/<class>/…`, or `root/train/<class>/…` beside `validation` and `test`.
+
+    Splits may be called as in `SPLIT_NAMES`, in capitals or not.
 
     A class folder is searched to any depth. Hidden files, and files that are no pictures by name (or, without a
     suffix, by their first bytes) are passed over. Links to folders inside a class, folders that cannot be read,
@@ -92,14 +96,38 @@ def read_picture_file(path: Path) -> bytes | PictureError:
 
 def _split_folders(root: Path) -> list[tuple[Split, Path]]:
     folders = [entry for entry in _entries(root) if entry.is_dir()]
-    names = {folder.name for folder in folders}
+    found = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in folders if folder.name.lower() in SPLIT_NAMES]
+    counts = Counter(split for split, _ in found)
     # A class may be called "train"; only a folder that holds nothing but splits is read as splits.
-    if "train" not in names or not names <= set(SPLIT_NAMES):
+    if not counts["train"] or len(found) < len(folders):
+        _warn_of_splits([folder for _, folder in found], folders, root)
         return []
-    found = [(SPLIT_NAMES[folder.name], folder) for folder in folders]
-    if len({split for split, _ in found}) < len(found):
-        raise DataError(f"{root}: two folders for the validation split ({', '.join(sorted(names))}); keep one.")
+    if twice := next((split for split in counts if counts[split] > 1), None):
+        same = ", ".join(folder.name for split, folder in found if split == twice)
+        raise DataError(f"{root}: two folders for the {twice} split ({same}); keep one.")
     return found
+
+
+def _warn_of_splits(named_so: Sequence[Path], folders: Sequence[Path], root: Path) -> None:
+    """Say that folders named like splits are taken for classes, where they hold what may be the real classes."""
+    odd = [folder.name for folder in folders if folder not in named_so]
+    if any(_holds_folders(folder) for folder in named_so):
+        _log.warning(
+            "%s: named like splits, but taken for classes: %s; since %s.\n"
+            "If they are splits, let all folders here be called train, validation or test, and move others elsewhere.",
+            root,
+            _some([folder.name for folder in named_so]),
+            f"these are no names of splits: {_some(odd)}" if odd else "there is no train folder",
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MAX_SHOWN]) + (", …" if len(names) > _MAX_SHOWN else "")
+
+
+def _holds_folders(folder: Path) -> bool:
+    _, inside, _ = next(os.walk(folder), ("", [], []))  # one that cannot be read is told of later
+    return any(not name.startswith(".") for name in inside)
 
 
 def _class_folders(folder: Path, leave_out: LeaveOut) -> Iterator[Path]:

@@ -1,5 +1,6 @@
 """From a recipe's data section to pictures in splits, ready to be batched."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit.data.classes import EMPTY_CLASS
 from transferkit.data.copies import keep_one_of_each
+from transferkit.data.exclude import EXCLUDED
 from transferkit.data.listing import SPLITS, Listing, Picture, Skipped, Split
 from transferkit.data.lookalikes import Lookalike, find_lookalikes, group_lookalikes
 from transferkit.data.manifest import apply_manifest
@@ -20,6 +23,9 @@ from transferkit.recipe.data import DataSpec
 from transferkit.recipe.runtime import CacheSpec
 
 _MAX_SHOWN = 5
+_MAX_REASONS = 3
+# This share of faulty files and rows is ordinary.
+_FEW = 0.1
 
 
 @dataclass(frozen=True)
@@ -109,11 +115,14 @@ def load_data(
         DataError: fewer than two classes with pictures to train on, a split left empty, or a manifest that does not
             fit.
     """
+    faulty = [one for one in listing.skipped if not one.reason.startswith((EXCLUDED, EMPTY_CLASS))]
     if spec.split.manifest:
         listing, missing = apply_manifest(listing, Path(spec.split.manifest).expanduser())
         _warn(missing, progress)
     larger = spec.model_copy(update={"image_size": prepared_size_px(spec.image_size, margin)})
     prepared = prepare_pictures(listing, larger, cache=cache, progress=progress)
+    faulty += prepared.skipped
+    _warn(_many_left_out(faulty, len(prepared.pictures) + len(faulty)), progress)
     images = Middle(prepared.images, spec.image_size) if margin else prepared.images
     keep, copies = keep_one_of_each(prepared.pictures, prepared.digests, listing.class_names)
     alike = tuple(find_lookalikes(images, progress=progress)) if spec.duplicates == "group" else None
@@ -148,6 +157,22 @@ def load_data(
     )
     _refuse_empty_splits(data, listing, spec, need_test=need_test)
     return data
+
+
+def _many_left_out(faulty: Sequence[Skipped], total: int) -> str:
+    """A warning with the commonest reasons where they are more than a few of all that the source names; else empty."""
+    if len(faulty) <= _FEW * total:
+        return ""
+    reasons = Counter(_without_row(one.reason) for one in faulty)
+    shown = "; ".join(f"{reason} ({count})" for reason, count in reasons.most_common(_MAX_REASONS))
+    more = "; …" if len(reasons) > _MAX_REASONS else ""
+    share = f"{len(faulty)} of {total} pictures ({len(faulty) / total:.0%})"
+    return f"{share} of the source are left out, which skipped.csv lists: {shown}{more}"
+
+
+def _without_row(reason: str) -> str:
+    """The same text for every row that has the same fault."""
+    return re.sub(r"\b(line|row) \d+", r"\1 …", re.sub(r"^(line|row) \d+: ", "", reason))
 
 
 def _expect(listing: Listing, spec: DataSpec, seed: int) -> tuple[Sequence[Picture], Sequence[Split | None]]:

@@ -113,4 +113,4 @@ LISTS: Final[Mapping[str, Callable[[Any, bool, Arrays | None], Listing]]] = {
 }
 # Sources that may have to be downloaded.
 IS_HERE: Final[Mapping[str, Callable[[Any], bool]]] = {"archive": _is_unpacked, "tfds": _is_prepared}
-_ONE_CLASS: Final = {"folder": "\nGive the folder above it, which holds one sub-folder per class."}
+_ONE_CLASS: Final = {"folder": "\nGive the folder that holds one sub-folder per class."}

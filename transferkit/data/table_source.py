@@ -1,9 +1,11 @@
 """Pictures that a table names: CSV, JSON lines or Parquet, one picture in each row."""
 
+import logging
 import math
 import os
+import re
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +16,7 @@ from transferkit.data.table_rows import READERS, find_columns
 from transferkit.errors import DataError
 from transferkit.recipe.source import TableSource
 
+_log = logging.getLogger(__name__)
 # Longer than any file system's names.
 _MAX_LABEL_CHARACTERS: Final = 255
 # Of rows that name one file, the one that stays: what is reported on is not trained on.
@@ -34,10 +37,12 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
     """List the pictures of a table. Rows that cannot be used are left out, each with its place and the reason.
 
     A path is relative to `root`, else to the table's folder, and shown as the table writes it. A label that is a
-    number is its text. Splits are called as folders are; an empty one is none.
+    number is its text; where all classes are whole numbers, their order is that of the values. A class whose rows are
+    all left out is there, without a picture. Splits are called as folders are; an empty one is none.
 
     Args:
-        multi_label: a label is a list of classes, or a text that `separator` divides; an empty one is no class at all.
+        multi_label: a label is a list of classes, or a text that `separator` divides, whose empty parts do not count;
+            an empty one is no class at all.
 
     Raises:
         DataError: no such table, or none of this kind; a column is missing; a list where one class is meant; no good
@@ -66,7 +71,9 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
         reasons = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:5])
         advice = f"Paths are looked up in {reader.root or '.'}; another folder can be given as root."
         raise DataError(f"{path}: none of {len(skipped)} rows can be used.{reasons}\n{advice}")
-    class_names = tuple(sorted({name for row in kept for name in row.names}))
+    class_names = _in_order(reader.class_names, {name for row in kept for name in row.names})
+    if not multi_label:
+        _warn_of_separators([row.names[0] for row in kept], source)
     index = {name: label for label, name in enumerate(class_names)}
     files = [row.file for row in kept]
     labels = [tuple(index[name] for name in row.names) for row in kept]
@@ -89,6 +96,8 @@ class _RowReader:
     def __init__(self, source: TableSource, columns: Mapping[str, str], multi_label: bool) -> None:
         self.source, self.columns, self.multi_label = source, columns, multi_label
         self.root = Path(source.root or Path(source.path).parent).expanduser()
+        # Of all rows so far, those that are left out among them.
+        self.class_names: set[str] = set()
 
     def read(self, where: str, values: Mapping[str, Any]) -> _Row:
         """The row at `where`.
@@ -98,6 +107,8 @@ class _RowReader:
             DataError: its label is a list where one class is meant.
         """
         cells = {what: values.get(column) for what, column in self.columns.items()}
+        names = self._names(cells["label"], where)
+        self.class_names.update(names)
         path = cells["path"]
         if not isinstance(path, str) or not path:
             raise ValueError("has no path")
@@ -108,7 +119,6 @@ class _RowReader:
             weight=_weight(cells.get("weight")),
             group=_text(cells.get("group")) or None,
         )
-        names = self._names(cells["label"], where)
         file = self.root / path
         try:
             if not stat.S_ISREG(file.stat().st_mode):
@@ -127,7 +137,7 @@ class _RowReader:
             )
         parts = label if isinstance(label, list) else [label]
         if self.multi_label and isinstance(label, str):
-            parts = label.split(self.source.separator) if label.strip() else []
+            parts = [part for part in label.split(self.source.separator) if part.strip()]
         names = tuple(sorted({_text(part) for part in parts}))
         for name in names:
             if not name:
@@ -136,6 +146,23 @@ class _RowReader:
                 fault = f"longer than {_MAX_LABEL_CHARACTERS} characters" if name.isprintable() else "not printable"
                 raise ValueError(f"label {name[:40]!r} is {fault}")
         return names
+
+
+def _in_order(class_names: Collection[str], used: Collection[str]) -> tuple[str, ...]:
+    """Sorted; by value where all that have pictures are whole numbers, the rest last."""
+    values = {name: int(name) for name in class_names if re.fullmatch("-?[0-9]+", name)}
+    by_value = all(name in values for name in used)
+    return tuple(sorted(class_names, key=lambda name: (values.get(name, math.inf) if by_value else 0, name)))
+
+
+def _warn_of_separators(labels: Sequence[str], source: TableSource) -> None:
+    divided = [label for label in labels if source.separator in label]
+    if divided:
+        _log.warning(
+            "%s: %d of %d labels contain %r, such as %r, and each is taken for one class.\n"
+            "Several classes per picture need loss: binary_cross_entropy.",
+            source.path, len(divided), len(labels), source.separator, divided[0][:80],
+        )  # fmt: skip
 
 
 def _one_of(same: list[_Row], skipped: list[Skipped]) -> list[_Row]:

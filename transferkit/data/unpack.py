@@ -22,8 +22,8 @@ from transferkit.progress import Progress, Task
 
 MB: Final = 10**6
 # What an archive of pictures, which hardly compress, never comes near.
-MAX_GROWTH: Final = 200
-ALWAYS_ALLOWED_BYTES: Final = 10 * 10**9
+MAX_GROWTH: Final = 100
+ALWAYS_ALLOWED_BYTES: Final = 10**9
 # Left to other programs.
 SPARE_BYTES: Final = 10**9
 

@@ -12,6 +12,7 @@ import numpy as np
 from transferkit.data.listing import SPLITS, Split
 from transferkit.doctor.findings import Finding, counted
 from transferkit.recipe.data import DataSpec
+from transferkit.recipe.source import TableSource
 
 Counts = Mapping[Split, np.ndarray]
 """For each split `(num_classes,)`: the pictures of each class."""
@@ -20,37 +21,71 @@ _FEW: Final = 10
 _UNEQUAL: Final = 3
 _VERY_UNEQUAL: Final = 10
 _SMALL_TEST: Final = 100
+_MAX_NAMED: Final = 5
 
 
 def find_in_classes(
-    class_names: Sequence[str], counts: Counts, sizes: Mapping[Split, int], spec: DataSpec
+    class_names: Sequence[str],
+    counts: Counts,
+    sizes: Mapping[Split, int],
+    spec: DataSpec,
+    *,
+    multi_label: bool = False,
+    need_test: bool = False,
 ) -> Iterator[Finding]:
     """What the numbers of pictures and the names of classes show.
 
     Args:
         sizes: pictures in each split; less than the sum over classes where a picture may have several.
+        need_test: whether the recipe asks for results on the test split.
     """
     yield from _empty_classes(class_names, counts)
+    yield from _empty_splits(counts, sizes, spec, multi_label=multi_label, need_test=need_test)
     yield from _names_alike(class_names, counts)
     yield from _few_pictures(class_names, counts)
-    yield from _imbalance(class_names, counts, sizes, spec)
+    yield from _imbalance(class_names, counts, sizes, spec, multi_label=multi_label)
     yield from _small_splits(class_names, counts, sizes)
 
 
 def _empty_classes(class_names: Sequence[str], counts: Counts) -> Iterator[Finding]:
     empty = np.flatnonzero(counts["train"] == 0)
-    if len(empty):
-        left = len(class_names) - len(empty)
+    left = len(class_names) - len(empty)
+    if len(empty) or left < 2:
+        without = f"{counted(len(empty), 'class', 'classes')} without a picture to train on: "
         yield Finding(
             kind="empty_class",
             severity="warning" if left >= 2 else "blocking",
-            title=f"{counted(len(empty), 'class', 'classes')} without a picture to train on",
+            title=without + _named(class_names, empty) if len(empty) else f"only {counted(left, 'class', 'classes')}",
             meaning="finetune leaves them out."
             if left >= 2
             else "Fewer than two classes are left, and finetune refuses.",
             advice="Add pictures, or move some of theirs to train; data.keep_classes says which classes a run has.",
             num=len(empty),
             table=_table(class_names, counts, empty),
+        )
+
+
+def _empty_splits(
+    counts: Counts, sizes: Mapping[Split, int], spec: DataSpec, *, multi_label: bool, need_test: bool
+) -> Iterator[Finding]:
+    """Splits that a run cannot do without; pictures of classes that it leaves out go with their class."""
+    trained = counts["train"] > 0
+    if trained.sum() < 2:
+        return  # the graver fault, which is told by itself
+    for split in ("validation", "test") if need_test else ("validation",):
+        if sizes[split] if multi_label else counts[split][trained].sum():
+            continue
+        advice = (
+            "Use another data.split.manifest" if spec.split.manifest else f"Add pictures, or raise data.split.{split}"
+        )
+        yield Finding(
+            kind=f"empty_{split}",
+            severity="blocking",
+            title=f"the {split} split is empty",
+            meaning="finetune refuses: "
+            + ("it chooses the best epoch on that split." if split == "validation" else "results on it are asked for.")
+            + " Pictures of one group, and those kept together because they look alike, are never divided.",
+            advice=advice + (", or set evaluate: [validation]." if split == "test" else "."),
         )
 
 
@@ -62,7 +97,7 @@ def _names_alike(class_names: Sequence[str], counts: Counts) -> Iterator[Finding
     if not alike:
         return
     names = [[class_names[label] for label in labels] for labels in alike]
-    merge = ", ".join(f"{_quoted(group[-1])}: [{', '.join(map(_quoted, group))}]" for group in names[:3])
+    merge = ", ".join(f"{_quoted(group[0])}: [{', '.join(map(_quoted, group))}]" for group in names[:3])
     yield Finding(
         kind="names_alike",
         severity="warning",
@@ -80,19 +115,21 @@ def _names_alike(class_names: Sequence[str], counts: Counts) -> Iterator[Finding
 def _few_pictures(class_names: Sequence[str], counts: Counts) -> Iterator[Finding]:
     train = counts["train"]
     if len(few := np.flatnonzero((train > 0) & (train < _FEW))):
+        fewest = sorted(few, key=lambda label: train[label])
         yield Finding(
             kind="few_pictures",
             severity="warning",
-            title=f"{counted(len(few), 'class', 'classes')} with fewer than {_FEW} training pictures",
+            title=f"{counted(len(few), 'class', 'classes')} with fewer than {_FEW} training pictures: "
+            + _named(class_names, fewest),
             meaning="What is learned of them is chance, and so are their results.",
             advice="Add pictures (some dozens of each), or put them together with data.merge.",
             num=len(few),
-            table=_table(class_names, counts, sorted(few, key=lambda label: train[label])),
+            table=_table(class_names, counts, fewest),
         )
 
 
 def _imbalance(
-    class_names: Sequence[str], counts: Counts, sizes: Mapping[Split, int], spec: DataSpec
+    class_names: Sequence[str], counts: Counts, sizes: Mapping[Split, int], spec: DataSpec, *, multi_label: bool
 ) -> Iterator[Finding]:
     train = counts["train"]
     if spec.imbalance.kind != "none" or not train.any():
@@ -109,9 +146,21 @@ def _imbalance(
             f"Guessing the most frequent class alone is right in {train.max() / sizes['train']:.0%} of cases, so "
             "accuracy flatters; rare classes tend to be ignored."
         ),
-        advice="data.imbalance: class_weight (or oversample) makes classes count alike; read the balanced accuracy.",
+        advice=_against_imbalance(spec, multi_label=multi_label),
         num=int(train.max() // train[smallest]),
         table=_table(class_names, counts, np.argsort(-train, kind="stable")),
+    )
+
+
+def _against_imbalance(spec: DataSpec, *, multi_label: bool) -> str:
+    if not multi_label:
+        return "data.imbalance: class_weight (or oversample) makes classes count alike; read the balanced accuracy."
+    if not isinstance(spec.source, TableSource):
+        return "Add pictures of the rare classes; read the results of each class."
+    return (
+        "Give pictures of rare classes more weight in the table, in the column "
+        f"{spec.source.weight_column or 'weight'} (data.source.{spec.source.kind}.weight_column); read the results "
+        "of each class."
     )
 
 
@@ -137,12 +186,18 @@ def _small_splits(class_names: Sequence[str], counts: Counts, sizes: Mapping[Spl
             yield Finding(
                 kind=f"missing_in_{split}",
                 severity="note",
-                title=f"{counted(len(missing), 'class', 'classes')} without a {split} picture",
+                title=f"{counted(len(missing), 'class', 'classes')} without a {split} picture: "
+                + _named(class_names, missing),
                 meaning=f"Results on {split} say nothing about them.",
                 advice=f"Add pictures, or raise data.split.{split}.",
                 num=len(missing),
                 table=_table(class_names, counts, missing),
             )
+
+
+def _named(class_names: Sequence[str], labels: Sequence[int]) -> str:
+    names = ", ".join(class_names[label] for label in labels[:_MAX_NAMED])
+    return f"{names} and {len(labels) - _MAX_NAMED:,} more" if len(labels) > _MAX_NAMED else names
 
 
 def _table(class_names: Sequence[str], counts: Counts, labels: Sequence[int]) -> tuple[tuple[str, ...], ...]:

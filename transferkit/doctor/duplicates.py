@@ -88,7 +88,7 @@ def find_copies(places: Places, digests: Sequence[bytes]) -> Iterator[Finding]:
         yield Finding(
             kind="copies_in_classes",
             severity="blocking",
-            title=f"{counted(len(conflicts), 'picture')} with copies in different classes",
+            title=f"copies in different classes: {_groups(conflicts)}",
             meaning="The same file carries different labels, so at least one of them is wrong.",
             advice=(
                 "Decide which label is right and delete the other copy. finetune leaves out all of them until then; "
@@ -102,7 +102,7 @@ def find_copies(places: Places, digests: Sequence[bytes]) -> Iterator[Finding]:
         yield Finding(
             kind="copies_across_splits",
             severity="blocking",
-            title=f"{counted(len(straddling), 'picture')} with copies in different splits",
+            title=f"copies in different splits: {_groups(straddling)}",
             meaning="The same file stands in train and in test or validation: remembering it looks like knowing it.",
             advice=(
                 "finetune keeps the test copy and leaves out the others; data.exclude: doctor.json says so in the "
@@ -123,6 +123,10 @@ def find_copies(places: Places, digests: Sequence[bytes]) -> Iterator[Finding]:
             pictures=_evidence(places, _pairs_of_groups(places, harmless)),
             num=extra,
         )
+
+
+def _groups(groups: Sequence[Sequence[int]]) -> str:
+    return f"{counted(sum(map(len, groups)), 'picture')} in {counted(len(groups), 'group')}"
 
 
 def find_alike(places: Places, pairs: Iterable[Pair], *, grouped: bool) -> Iterator[Finding]:

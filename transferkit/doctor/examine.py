@@ -74,7 +74,14 @@ def examine(recipe: Recipe, *, quick: bool = False, arrays: Arrays | None = None
         *find_copies(places, _comparable(scan)),
         *find_alike(places, pairs, grouped=spec.duplicates == "group"),
         *find_in_files(listing, scan, spec),
-        *find_in_classes(listing.class_names, counts, count_pictures(places.splits), spec),
+        *find_in_classes(
+            listing.class_names,
+            counts,
+            count_pictures(places.splits),
+            spec,
+            multi_label=recipe.multi_label,
+            need_test="test" in recipe.evaluate,
+        ),
         *find_shortcuts(scan, listing),
     ]
     if not quick:

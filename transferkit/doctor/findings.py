@@ -1,12 +1,14 @@
 """What doctor finds: one kind of trouble each, what it means and what to do about it."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from transferkit.data.listing import Skipped
 
 Severity = Literal["blocking", "warning", "note"]
+REPORT = "doctor.json"
+"""What advice calls the report, until it is known where that is written: see `name_report`."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
 
 
@@ -63,6 +65,12 @@ def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def has_blocking(findings: Iterable[Finding]) -> bool:
     """Whether any finding is blocking."""
     return any(finding.severity == "blocking" for finding in findings)
+
+
+def name_report(findings: Iterable[Finding], path: str) -> tuple[Finding, ...]:
+    """The findings with advice that names the report by its path, as a recipe has to."""
+    there = f"data.exclude: {path}"
+    return tuple(replace(one, advice=one.advice.replace(f"data.exclude: {REPORT}", there)) for one in findings)
 
 
 def counted(num: int, one: str, many: str = "") -> str:

@@ -17,8 +17,6 @@ from transferkit.recipe.recipe import Recipe
 
 _MAX_SHOWN: Final = 200
 _MAX_PAIRS: Final = 10
-# Suspects shown for each one that the classifier is confident of.
-_LESS_SURE: Final = 2
 
 
 def find_mislabelled(recipe: Recipe, listing: Listing, *, progress: Progress) -> Iterator[Finding]:
@@ -41,23 +39,25 @@ def find_mislabelled(recipe: Recipe, listing: Listing, *, progress: Progress) ->
     data = load_pictures(recipe, listing, progress)
     rows = data.rows["train"]
     suspects = suspect_labels(features_of(recipe, data, progress), data.labels[rows], seed=recipe.seed)
-    num_sure = sum(one.confident for one in suspects)
-    if not num_sure:
+    sure = [one for one in suspects if one.confident]
+    if not sure:
         return
+    # One that is less sure for each that is sure: among them are nearly as many wrong labels.
+    others = [one for one in suspects if not one.confident][: max(0, min(len(sure), _MAX_SHOWN - len(sure)))]
+    listed = sorted((*sure[:_MAX_SHOWN], *others), key=lambda one: one.score)
+    perhaps = f", and {counted(len(others), 'other')} perhaps" if others else ""
     paths = [data.paths[row] for row in rows]
     yield Finding(
         kind="mislabelled",
         severity="warning",
-        title=f"{counted(num_sure, 'picture')} may be mislabelled",
+        title=f"{counted(len(sure), 'picture')} may be mislabelled{perhaps}",
         meaning="A classifier on the backbone's features, trained without the picture, is as sure of another class as "
         "it is of pictures that are labelled so. Wrong labels cost accuracy, and in the test split they falsify it. "
-        "Some of these will be right, but unusual or hard; the list goes on with others that are less sure.",
+        "Some of these will be right, but unusual or hard; of the others it is less sure.",
         advice="Look at them, from the top. Move those that are wrong to their class, or name them in data.exclude.",
-        pictures=tuple(
-            _evidence(one, paths, data.class_names) for one in suspects[: min(_LESS_SURE * num_sure, _MAX_SHOWN)]
-        ),
-        num=num_sure,
-        table=_pairs_of_classes([one for one in suspects if one.confident], data.class_names),
+        pictures=tuple(_evidence(one, paths, data.class_names) for one in listed),
+        num=len(sure),
+        table=_pairs_of_classes(sure, data.class_names),
     )
 
 

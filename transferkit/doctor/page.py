@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from importlib.resources import files
 from itertools import islice
 from typing import Final
@@ -11,7 +12,7 @@ from markupsafe import Markup
 
 from transferkit.data.listing import SPLITS
 from transferkit.doctor.examine import Examination
-from transferkit.doctor.findings import SEVERITIES, Evidence, counted, printable
+from transferkit.doctor.findings import SEVERITIES, Evidence, counted, name_report, printable
 from transferkit.doctor.thumbnails import make_thumbnails
 
 _MAX_SHOWN: Final = {"blocking": 24, "warning": 24, "note": 12}
@@ -20,8 +21,8 @@ _MAX_THUMBNAILS: Final = 450
 _MAX_ROWS: Final = 50
 _MAX_CLASSES: Final = 100
 _MAX_EXCLUDED: Final = 200
-_RECIPE_KEY: Final = re.compile(
-    r"\bdata\.[a-z_.]+\w(?:: (?:\{[^}]*\}|\[[^\]]*\]|doctor\.json|\w+))?"
+_RECIPE_KEY: Final = (
+    r"\bdata\.[a-z_.]+\w(?:: (?:\{[^}]*\}|\[[^\]]*\]|%s|\w+))?"
     r"|\btransferkit (?:doctor|fetch|show)\b|\bfinetune --kfold \d+|--quick\b"
 )
 
@@ -32,10 +33,15 @@ def render_page(examination: Examination, *, json_path: str) -> str:
     Args:
         json_path: of the JSON report, as a recipe would name it.
     """
+    code = re.compile(_RECIPE_KEY % re.escape(printable(json_path)))
+    findings, statistics = name_report(examination.findings, json_path), examination.statistics
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"printable": printable, "with_code": _with_code, "thousands": "{:,}".format}
+    environment.filters |= {
+        "printable": printable,
+        "with_code": partial(_with_code, code=code),
+        "thousands": "{:,}".format,
+    }
     template = environment.from_string((files("transferkit.doctor") / "page.html.j2").read_text("utf-8"))
-    findings, statistics = examination.findings, examination.statistics
     shown = {id(finding): finding.pictures[: _MAX_SHOWN[finding.severity]] for finding in findings}
     thumbnails = make_thumbnails(
         islice(_paths(shown.values()), _MAX_THUMBNAILS),
@@ -88,10 +94,10 @@ def _settings(examination: Examination, json_path: str) -> dict[str, str]:
     return settings
 
 
-def _with_code(text: str) -> Markup:
+def _with_code(text: str, code: re.Pattern[str]) -> Markup:
     """The text with recipe keys and commands set as code."""
     parts, end = [], 0
-    for match in _RECIPE_KEY.finditer(text):
+    for match in code.finditer(text):
         parts += [text[end : match.start()], Markup("<code>{}</code>").format(match.group())]
         end = match.end()
     return Markup("").join([*parts, text[end:]])  # escapes what is no Markup

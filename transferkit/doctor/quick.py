@@ -33,7 +33,9 @@ def quick_findings(
     """
     places, rows = _places(data, listing), np.sort(np.concatenate([data.rows[split] for split in SPLITS]))
     counts = count_classes(places.labels, places.splits, len(data.class_names))
-    findings = [*find_in_classes(data.class_names, counts, count_pictures(places.splits), spec)]
+    findings = [
+        *find_in_classes(data.class_names, counts, count_pictures(places.splits), spec, multi_label=data.multi_label)
+    ]
     unlooked, pairs = "", []
     if data.alike is not None:  # the splits needed them already
         used = set(rows.tolist())
@@ -63,7 +65,7 @@ def describe_findings(findings: Iterable[Finding]) -> Iterator[str]:
         yield printable(f"data, {finding.severity}: {finding.title}")
         yield printable(f"  {finding.advice}")
     if any(finding.pictures for finding in grave):
-        yield "  transferkit doctor shows the pictures, and writes doctor.json"
+        yield "  transferkit doctor shows the pictures, and writes that doctor.json, to a path that it tells"
 
 
 def _places(data: Data, listing: Listing) -> Places:

@@ -49,6 +49,11 @@ class Statistics:
     channel_std: tuple[float, float, float]
     captured: tuple[str, str]
 
+    @property
+    def num_unused(self) -> int:
+        """Pictures that are in no split: those that cannot be read, copies, and labels that contradict each other."""
+        return self.num_pictures - sum(self.per_split.values())
+
 
 def count_pictures(splits: Iterable[Split | None]) -> dict[Split, int]:
     """Pictures per split."""

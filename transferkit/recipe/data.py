@@ -38,12 +38,15 @@ class SplitSpec(Spec):
             raise ValueError(f"is no pattern: {error.msg}") from error
         return group
 
-    @field_validator("fold")
+    @field_validator("fold", mode="before")
     @classmethod
-    def _fold_exists(cls, fold: str | None) -> str | None:
-        number, _, count = (fold or "1/2").partition("/")
+    def _fold_exists(cls, fold: object) -> object:
+        number, _, count = "1/2".partition("/") if fold is None else str(fold).partition("/")
         if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count) and int(count) > 1):
-            raise ValueError("must be a number and how many there are, from 1/2 on, such as 2/5")
+            raise ValueError(
+                "must be <number>/<count>, such as 2/5 for the second of five; the number is at most the count, and "
+                "the count at least 2"
+            )
         return fold
 
 

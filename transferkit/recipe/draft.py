@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -65,9 +65,27 @@ def draft_recipe(path: FilePath, changes: Iterable[str] = (), overrides: Mapping
     return draft_tree(tree, source=str(path))
 
 
-def draft_values(values: Mapping[str, object], *, source: str) -> Draft:
-    """A recipe from Python values, as YAML would give them; `source` names it in errors."""
-    return draft_tree(Tree(plain_value(values)), source=source)
+def draft_values(
+    values: Mapping[str, object],
+    overrides: Mapping[str, object] | None = None,
+    *,
+    arguments: tuple[str, ...] = (),
+    source: str,
+) -> Draft:
+    """A recipe from Python values, as YAML would give them; `source` names it in errors.
+
+    Args:
+        overrides: values by key, as `draft_recipe` takes them.
+        arguments: what else can stand beside the sections, for whoever misspells it.
+    """
+    tree = Tree(plain_value(values))
+    apply_overrides(tree, overrides or {})
+    draft = draft_tree(tree, source=source)
+    problems = [
+        replace(one, allowed=(*one.allowed, *arguments)) if one.allowed and not one.path else one
+        for one in draft.problems
+    ]
+    return replace(draft, problems=tuple(problems))
 
 
 def draft_tree(tree: Tree, *, source: str) -> Draft:

@@ -68,7 +68,11 @@ def _fault(entry: Mapping[str, Any], path: Path, tree: Tree) -> Fault:
         rule = _UNKNOWN_KEYS.get(path_text(path), "is not a key here")
         problem = Problem(parent, key, rule, _keys_of(_spec_at(entry["loc"][:-1])), where)
         if rule == "is not a key here" and (homes := _homes_of(key)):
-            problem = replace(problem, rule=f"{rule}; it belongs to {' or '.join(homes)}", allowed=())
+            rule = f"{rule}; it belongs to {' or '.join(homes)}"
+            # An argument in Python; in a list it needs the entry's number as well.
+            if where == f"{key}=" and not homes[0].startswith(("phases", "augment")):
+                rule += f": write {homes[0].replace('.', '__')}__{key}=…"
+            problem = replace(problem, rule=rule, allowed=())
         return Fault(path, problem, (*path[:-1], problem.guess) if problem.guess else None)
     if kind == "missing":
         return Fault(path, Problem(parent, NOTHING, f"{key!r} is missing", where=where))

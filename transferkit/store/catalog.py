@@ -1,6 +1,8 @@
-"""What the stores of a cache hold, and removing them."""
+"""What a cache holds beside and in its stores, and removing it."""
 
 import json
+import os
+import shutil
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,11 @@ from transferkit.store.room import KEY_FILE, StoreSize, list_stores, lock_of, pu
 
 Kind = Literal["pictures", "features"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+# Each is a folder of the cache.
+FolderKind = Literal["lookalikes", "archives", "weights", "tensorflow_datasets"]
+FOLDER_KINDS: Final[tuple[FolderKind, ...]] = get_args(FolderKind)
+# Needs a network to be had again.
+DOWNLOADS: Final = FOLDER_KINDS[1:]
 
 
 @dataclass(frozen=True)
@@ -25,6 +32,14 @@ class StoreInfo:
     kind: Kind
     about: str
     num_rows: int
+
+
+@dataclass(frozen=True)
+class FolderInfo:
+    """What lies beside the stores, by kind."""
+
+    kind: FolderKind
+    num_bytes: int
 
 
 def list_contents(root: Path) -> list[StoreInfo]:
@@ -45,6 +60,43 @@ def remove_stores(root: Path, kind: Kind | None = None) -> tuple[list[StoreInfo]
         if kind in (None, one.kind):
             (gone if _remove(one.size.folder) else left).append(one)
     return gone, left
+
+
+def list_folders(root: Path) -> list[FolderInfo]:
+    """What there is beside the stores."""
+    return [FolderInfo(kind, _folder_bytes(root / kind)) for kind in FOLDER_KINDS if _entries(root / kind)]
+
+
+def empty_folder(root: Path, kind: FolderKind) -> bool:
+    """Remove what is in one of the folders beside the stores.
+
+    The folder itself stays, for it may be a link to another disk.
+
+    Returns:
+        Whether all of it is gone.
+    """
+    for entry in _entries(root / kind):
+        with suppress(OSError):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink()
+    return not _entries(root / kind)
+
+
+def _entries(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        return list(folder.iterdir())
+    return []
+
+
+def _folder_bytes(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):  # a run may have removed it meanwhile
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _remove(folder: Path) -> bool:

@@ -14,7 +14,9 @@ from typing import Any, Final
 from transferkit.bundle.run_folder import RESULTS, atomic_file, choose_run_dir, write_json
 from transferkit.bundle.unfinished import check_run_dir, is_unfinished, recipe_differences
 from transferkit.check import check_draft
-from transferkit.errors import RunFolderError
+from transferkit.data.load import count_splits
+from transferkit.data.source import list_source
+from transferkit.errors import DataError, RunFolderError
 from transferkit.finetuner import FineTuner
 from transferkit.progress import ConsoleProgress, Progress
 from transferkit.recipe.draft import draft_values
@@ -83,6 +85,7 @@ def run_folds(
 
     Raises:
         RecipeError: the recipe cannot be run in folds.
+        DataError: there are too few pictures for so many folds.
         RunFolderError: finished folds that neither `resume` nor `overwrite` allows for, or those of another recipe.
         KeyboardInterrupt: a person ended it; what is done stays.
         TransferkitError: as `FineTuner.run`.
@@ -92,6 +95,8 @@ def run_folds(
     run_dir = Path(run_dir) if run_dir else choose_folder(tuner, count, resume=resume)
     folders = [run_dir / f"fold-{number}" for number in range(1, count + 1)]
     done = _finished(tuners, folders, overwrite=overwrite, resume=resume)
+    if note := _check_parts(tuners):
+        progress.say(note)
     for name in RESULT_FILES:
         (run_dir / name).unlink(missing_ok=True)
     for number, (one, folder) in enumerate(zip(tuners, folders, strict=True), start=1):
@@ -114,6 +119,28 @@ def _of_fold(tuner: FineTuner, number: int, count: int) -> FineTuner:
     fold = copy.copy(tuner)
     fold.recipe = check_draft(draft_values(values, source=f"{tuner.recipe.name}, fold {number} of {count}"))
     return fold
+
+
+def _check_parts(tuners: Sequence[FineTuner]) -> str:
+    """How many pictures no part tests, in words; empty if there are none.
+
+    Raises:
+        DataError: more parts than pictures to test.
+    """
+    recipe, count = tuners[0].recipe, len(tuners)
+    listing = list_source(recipe.data, multi_label=recipe.multi_label, arrays=tuners[0].arrays)
+    tested = [count_splits(listing, one.recipe.data, seed=recipe.seed)["test"] for one in tuners]
+    if 0 in tested:
+        raise DataError(
+            f"{listing.origin}: {count} folds are too many for these {len(listing.pictures)} pictures: "
+            f"{tested.count(0)} of them would test none. Use {count - tested.count(0)} or fewer."
+        )
+    own = sum(listing.count(split) for split in ("validation", "test"))
+    untested = len(listing.pictures) - own - sum(tested)
+    if not untested:
+        return ""
+    what = "picture is" if untested == 1 else "pictures are"
+    return f"{untested} {what} in no test part: classes of one picture, or of one group, always train"
 
 
 def choose_folder(tuner: FineTuner, count: int, *, resume: bool) -> Path:

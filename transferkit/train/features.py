@@ -129,14 +129,17 @@ class Features:
         key: tuple[object, ...],
         whole_batches: bool = False,
     ) -> None:
-        """Compute what any of the stores misses, and open them; without room for it they stay closed."""
+        """Compute what any of the stores misses, and open them; without room or a disk for it they stay closed."""
         if not stores:
             return
         with ExitStack() as held:
-            writers: dict[int, Writer] = {}
-            if self._strategy.num_processes == 1:  # the next process waits, and then finds all there
-                for cut, store in stores.items():
-                    writers[cut] = held.enter_context(store.writer(on_wait=self._say_wait))
+            trouble, writers = self._open(stores, held)
+            if self._strategy.gather(np.array(bool(trouble))).any():
+                if trouble and whole_batches:  # views can be nowhere else
+                    raise trouble
+                why = str(trouble).splitlines()[0].rstrip(".") if trouble else "another process cannot keep them"
+                self._progress.say(f"features of the frozen part, {what}: {why}; they are computed in every epoch")
+                return
             missing = np.any([store.find(digests) < 0 for store in stores.values()], axis=0)
             # Several processes must do the same; each may have a disk of its own.
             missing = self._strategy.gather(missing).any(axis=0)
@@ -155,6 +158,18 @@ class Features:
                 writer.flush()
             for cut, store in stores.items():
                 self._rows[cut, *key] = store.read(digests)
+
+    def _open(self, stores: Mapping[int, RowStore], held: ExitStack) -> tuple[CacheError | None, dict[int, Writer]]:
+        """Why nothing can be kept, or the right to write: the next process waits for it, and then finds all there."""
+        writers: dict[int, Writer] = {}
+        try:
+            for cut, store in stores.items():
+                writers[cut] = held.enter_context(store.writer(on_wait=self._say_wait))
+                if self._strategy.num_processes > 1:  # those that compute together only see that it can be had
+                    held.close()
+        except CacheError as error:
+            return error, {}
+        return None, writers if self._strategy.num_processes == 1 else {}
 
     def _compute(
         self,
