@@ -155,7 +155,8 @@ class Transfer:
         thread = threading.Thread(target=ask, daemon=True)
         thread.start()
         thread.join(limit_s)
-        if not outcome:
+        # The library's own limit is as long; either of the two may notice first.
+        if not outcome or isinstance(outcome[0], requests.Timeout):
             is_given_up.set()
             raise _Passing(f"no answer within {limit_s if self.has_answered else self.answer_s:g} s")
         (answer,) = outcome
