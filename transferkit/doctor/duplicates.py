@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.data.listing import Skipped, Split
 from transferkit.data.lookalikes import find_lookalikes
+from transferkit.data.splits import KEPT_FIRST
 from transferkit.doctor.findings import Evidence, Finding, counted
 from transferkit.doctor.scan import ONE_COLOUR_LEVELS
 from transferkit.progress import Progress
@@ -17,7 +18,7 @@ Pair = tuple[int, int, float]
 """Two rows, and how much their pictures are alike, up to 1."""
 
 # Of two pictures that are alike, the one in the first of these splits stays: a test must not lose what it tests.
-_KEPT_FIRST: Final = {"test": 0, "validation": 1, "train": 2, None: 3}
+_KEPT_FIRST: Final = {**KEPT_FIRST, None: len(KEPT_FIRST)}  # what is in no split comes last
 _MANY_ALIKE: Final = 0.1
 # Least similarity of what is called the same. Copies that were encoded again, resized or cropped by some 4 % reach
 # 0.9 and mostly 0.98; below lie also pictures of one series, such as road signs that differ in a symbol.
