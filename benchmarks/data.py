@@ -4,9 +4,11 @@
 
 Photos are drawn: soft colours and noise, JPEG of quality 90. The two sides take turns on the same files, which the
 system has in memory. Batches of 32 at 224 px, in shuffled order. Our first epoch prepares the pictures into an empty
-store and reads them from there; our second one finds them there. CPU time is that of all threads, and tells more than
-pictures per second where other programs run as well. Memory is the most of the process's own while pictures of 96 px
-are prepared and then read for two epochs, beside a ResNet50 as in a run; each number in a process of its own.
+store and reads them from there; our second one finds them there; Keras' first one lists its files too. "The decoder
+alone" is Pillow reading the files at the scale that we ask it for: preparing cannot take less than that. CPU time is
+that of all threads, and tells more than pictures per second where other programs run as well. Memory is the most of
+the process's own while pictures of 96 px are prepared and then read, beside a ResNet50 as in a run; each number in a
+process of its own, and all read equally many pictures, the fewer ones in more epochs, so that buffers are as full.
 """
 
 import argparse
@@ -76,12 +78,34 @@ def our_epochs(photos: Path, home: Path, size_px: int) -> Callable[[int], Iterab
 
 
 def keras_epochs(photos: Path) -> Callable[[int], Iterable[Any]]:
+    """From the number of an epoch to its batches."""
     import keras
 
-    dataset = keras.utils.image_dataset_from_directory(
-        photos, image_size=(SIZE_PX, SIZE_PX), batch_size=BATCH_SIZE, seed=0, verbose=False
-    )
-    return lambda number: (batch for batch, _ in dataset)
+    made: list[Any] = []
+
+    def epoch(number: int) -> Iterable[Any]:
+        if not made:
+            size = (SIZE_PX, SIZE_PX)
+            made.append(
+                keras.utils.image_dataset_from_directory(
+                    photos, image_size=size, batch_size=BATCH_SIZE, seed=0, verbose=False
+                )
+            )
+        for batch, _ in made[0]:
+            yield batch
+
+    return epoch
+
+
+def decoder_cpu_ms(photos: Path) -> float:
+    """Of CPU time per picture, for Pillow's decoder and nothing else."""
+    files = sorted(photos.rglob("*.jpg"))
+    start_s = time.process_time()
+    for file in files:
+        with Image.open(file) as image:
+            image.draft(None, (SIZE_PX * 3 // 2, SIZE_PX * 3 // 2))
+            image.load()
+    return 1000 * (time.process_time() - start_s) / len(files)
 
 
 def timed(batches: Iterable[Any]) -> tuple[float, float]:
@@ -118,19 +142,20 @@ def compare(photos: Path, rounds: int) -> list[dict[str, object]]:
     return rows
 
 
-def memory_of(photos: Path) -> None:
-    """Prepare and read an epoch in this process, with what a run has loaded."""
+def memory_of(photos: Path, num_read: int) -> None:
+    """Prepare and read the pictures in this process, with what a run has loaded."""
     import keras
     from common import PrivateMemory
 
     network = keras.applications.ResNet50(weights=None)
     memory = PrivateMemory()
     with tempfile.TemporaryDirectory() as home:
-        epoch = our_epochs(photos, Path(home), MEMORY_SIZE_PX)
-        numbers = [sum(len(batch) for batch in epoch(number)) for number in range(2)]
+        epoch, numbers = our_epochs(photos, Path(home), MEMORY_SIZE_PX), []
+        while sum(numbers) < num_read:
+            numbers.append(sum(len(batch) for batch in epoch(len(numbers))))
     memory.grown_mb()
     assert network.built
-    print(json.dumps({"pictures": numbers[1], "memory_mb": round(memory.peak_mb)}))
+    print(json.dumps({"pictures": numbers[0], "epochs": len(numbers), "memory_mb": round(memory.peak_mb)}))
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -140,9 +165,10 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory", type=int, nargs="*", default=[1000, 50_000])
     parser.add_argument("--memory-of", type=Path, help="one folder, in this process")
+    parser.add_argument("--memory-read", type=int, default=0, help="how many pictures it reads at least")
     given = parser.parse_args(arguments)
     if given.memory_of:
-        memory_of(given.memory_of)
+        memory_of(given.memory_of, given.memory_read)
         return
     from common import write_results
 
@@ -150,13 +176,16 @@ def main(arguments: Sequence[str]) -> None:
     for (name, size), number in zip(SIZES.items(), (given.large, given.small), strict=True):
         with tempfile.TemporaryDirectory() as folder:
             mean_mb = write_photos(Path(folder), number, size)
-            figures[f"{name}, {number} photos of {mean_mb:.2f} MB"] = compare(Path(folder), given.rounds)
+            title = f"{name}, {number} photos of {mean_mb:.2f} MB"
+            figures[title] = compare(Path(folder), given.rounds)
+            figures[f"{title}, CPU ms of the decoder alone"] = round(decoder_cpu_ms(Path(folder)), 2)
         print(json.dumps(figures, indent=1), flush=True)
     rows = []
     for number in given.memory:
         with tempfile.TemporaryDirectory() as folder:
             write_photos(Path(folder), number, (100, 100))
-            command = [sys.executable, __file__, "--memory-of", folder]
+            num_read = str(2 * max(given.memory))
+            command = [sys.executable, __file__, "--memory-of", folder, "--memory-read", num_read]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
         rows.append(json.loads(done.stdout.splitlines()[-1]))
     figures["memory"] = rows

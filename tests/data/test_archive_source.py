@@ -124,7 +124,7 @@ def test_archive_is_downloaded_and_unpacked_once(web, served, home):
     first, second = list_archive(source), list_archive(source)
 
     assert first.pictures == second.pictures
-    assert first.stamps() == second.stamps()
+    assert list(first.stamps()) == list(second.stamps())
     assert len(web.asked) == 1
     assert not list(home.rglob("*.zip"))
 

@@ -34,7 +34,7 @@ def test_a_picture_is_left_out_by_its_path(listing, picture_folder, write):
     assert len(after.pictures) == 23
     position = [one.path for one in after.pictures].index("class_1/4.png")
     assert list(after.read([position])) == [(picture_folder / "class_1" / "4.png").read_bytes()]
-    assert str(picture_folder / "class_1" / "4.png") in after.stamps()[position]
+    assert str(picture_folder / "class_1" / "4.png") in list(after.stamps())[position]
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

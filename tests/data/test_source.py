@@ -45,7 +45,7 @@ def test_a_table_lists_what_its_folder_lists(picture_folder, suffix):
     assert by_table.class_names == by_folder.class_names
     assert by_table.pictures == by_folder.pictures
     assert list(by_table.read(range(24))) == list(by_folder.read(range(24)))
-    assert by_table.stamps() == by_folder.stamps()
+    assert list(by_table.stamps()) == list(by_folder.stamps())
 
 
 def test_the_sample_is_listed_and_here():

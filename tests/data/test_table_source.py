@@ -440,7 +440,7 @@ def test_a_file_that_goes_away_after_listing_is_a_reason(folder):
 
     assert isinstance(first, PictureError)
     assert isinstance(second, bytes)
-    assert listing.stamps()[0] is None
+    assert next(listing.stamps()) is None
 
 
 @pytest.mark.parametrize(

@@ -47,12 +47,14 @@ def doctor(
     offline: OfflineOption = False,
 ) -> None:
     """Examine the pictures of a recipe: bad files, duplicates, leakage, labels, classes."""
+    from transferkit.data.source import find_files
     from transferkit.doctor.examine import examine
     from transferkit.doctor.findings import REPORT, has_blocking
     from transferkit.progress import ConsoleProgress
 
     console = Console(soft_wrap=True)
     recipe = _recipe_of(target, changes or ())
+    find_files(recipe.data)
     out = out or Path(f"doctor-{recipe.name}")
     _make_folder(out)
     if not quick:

@@ -54,6 +54,7 @@ def finetune(
     from transferkit.cli.kfold import finetune_folds
     from transferkit.cli.quiet import start_engine
     from transferkit.cli.workers import run_workers
+    from transferkit.data.source import find_files
     from transferkit.finetuner import FineTuner
     from transferkit.progress import ConsoleProgress
     from transferkit.stop import PREEMPTED, Preempted
@@ -62,6 +63,7 @@ def finetune(
     console = Console(soft_wrap=True)
     changes = [*(changes or ()), *([f"data.split.fold={fold}"] if fold else [])]
     tuner = FineTuner.from_recipe(recipe, changes)
+    find_files(tuner.recipe.data)
     if kfold:
         _refuse_with_folds(tuner.recipe, fold=fold, workers=workers)
         where = {"run_dir": run_dir, "overwrite": overwrite, "resume": resume}

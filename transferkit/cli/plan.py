@@ -15,10 +15,12 @@ def plan(
 ) -> None:
     """Print phases, what trains in them, steps and rates, without training."""
     from transferkit.cli.quiet import start_engine
+    from transferkit.data.source import find_files
     from transferkit.finetuner import FineTuner
     from transferkit.train.runtime import choose_backend
 
     tuner = FineTuner.from_recipe(recipe, changes or ())
+    find_files(tuner.recipe.data)
     choose_backend(tuner.recipe.runtime.backend)
     start_engine(tuner.recipe.runtime)
     typer.echo(tuner.plan(measure=measure))

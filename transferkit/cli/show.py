@@ -22,11 +22,12 @@ def show(
     from transferkit.bundle.run_folder import atomic_file
     from transferkit.check import load_recipe
     from transferkit.cli.quiet import start_engine
-    from transferkit.data.source import list_source
+    from transferkit.data.source import find_files, list_source
     from transferkit.progress import ConsoleProgress
     from transferkit.train.runtime import choose_backend
 
     checked = load_recipe(recipe, changes or ())
+    find_files(checked.data)
     listing = list_source(checked.data, multi_label=checked.multi_label)
     choose_backend(checked.runtime.backend)
     start_engine(checked.runtime.model_copy(update={"strategy": "single"}))

@@ -30,12 +30,7 @@ def list_folder(root: Path) -> Listing:
     Raises:
         DataError: no such folder, one that cannot be read, or no class folders in it.
     """
-    if not root.is_dir():
-        what = "a file, not a folder" if root.exists() else "no such folder"
-        raise DataError(
-            f"{root}: {what} (looked from {Path.cwd()}).\n"
-            "Give the folder that holds one sub-folder of pictures per class."
-        )
+    find_folder(root)
     skipped: list[Skipped] = []
 
     def leave_out(path: Path, reason: str) -> None:
@@ -67,9 +62,23 @@ def list_folder(root: Path) -> Listing:
         tuple(pictures),
         lambda chosen: (read_picture_file(file_of(position)) for position in chosen),
         origin=str(root),
-        stamps=lambda: [file_stamp(file_of(position)) for position in range(len(pictures))],
+        stamps=lambda: (file_stamp(file_of(position)) for position in range(len(pictures))),
         skipped=tuple(skipped),
     )
+
+
+def find_folder(root: Path) -> None:
+    """Look for a folder of pictures.
+
+    Raises:
+        DataError: it is not there.
+    """
+    if not root.is_dir():
+        what = "a file, not a folder" if root.exists() else "no such folder"
+        raise DataError(
+            f"{root}: {what} (looked from {Path.cwd()}).\n"
+            "Give the folder that holds one sub-folder of pictures per class."
+        )
 
 
 def file_stamp(path: Path) -> str | None:

@@ -69,7 +69,7 @@ class Listing:
     pictures: tuple[Picture, ...]
     read: Callable[[Sequence[int]], Iterator[bytes | PictureError]]
     origin: str = ""
-    stamps: Callable[[], Sequence[str | None]] | None = None
+    stamps: Callable[[], Iterator[str | None]] | None = None
     skipped: tuple[Skipped, ...] = ()
     any_order: bool = True
 
@@ -81,9 +81,9 @@ class Listing:
         """The pictures at some positions, which must rise; nothing else changes."""
         stamps = self.stamps
 
-        def chosen_stamps() -> Sequence[str | None]:
-            every = stamps()
-            return [every[position] for position in positions]
+        def chosen_stamps() -> Iterator[str | None]:
+            chosen = frozenset(positions)
+            return (stamp for position, stamp in enumerate(stamps()) if position in chosen)
 
         return replace(
             self,

@@ -21,7 +21,7 @@ def apply_manifest(listing: Listing, path: Path) -> tuple[Listing, str]:
     Raises:
         DataError: it cannot be read, names none of the pictures, or gives one another class.
     """
-    rows = _read(path)
+    rows = read_manifest(path)
     positions, pictures, skipped, differ = [], [], list(listing.skipped), []
     for position, picture in enumerate(listing.pictures):
         if picture.path not in rows:
@@ -51,7 +51,12 @@ def apply_manifest(listing: Listing, path: Path) -> tuple[Listing, str]:
     return replace(listing.only(positions), pictures=tuple(pictures), skipped=tuple(skipped)), warning
 
 
-def _read(path: Path) -> Mapping[str, tuple[str, Split]]:
+def read_manifest(path: Path) -> Mapping[str, tuple[str, Split]]:
+    """Label and split by path.
+
+    Raises:
+        DataError: it cannot be read.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -132,7 +133,7 @@ class _Work:
         about = f"decode {DECODE_VERSION} pillow {PILLOW_VERSION} max_megapixels {self.spec.max_megapixels:g}"
         self._known = Stamps(self.root, about)
         self._recorded_s, taken_ns = time.monotonic(), time.time_ns()
-        stamps = self.listing.stamps() if self.listing.stamps else [None] * len(self.listing.pictures)
+        stamps = self.listing.stamps() if self.listing.stamps else repeat(None, len(self.listing.pictures))
         self._keys = self._known.keys(stamps, taken_ns=taken_ns)
         self.digests = self._known.find(self._keys)
 

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from transferkit.data.classes import choose_classes
-from transferkit.data.exclude import leave_out
-from transferkit.data.folder_source import list_folder
+from transferkit.data.exclude import leave_out, read_exclude_file
+from transferkit.data.folder_source import find_folder, list_folder
 from transferkit.data.listing import Listing
+from transferkit.data.manifest import read_manifest
 from transferkit.errors import DataError
 from transferkit.recipe.data import DataSpec
 
@@ -42,6 +43,20 @@ def list_source(spec: DataSpec, *, multi_label: bool = False, arrays: Arrays | N
     return listing
 
 
+def find_files(spec: DataSpec) -> None:
+    """Look for the folder and files that the recipe names, which takes no time, before anything that does.
+
+    Raises:
+        DataError: one is not there; or cannot be read, as far as they are small.
+    """
+    if spec.source.kind in FINDS:
+        FINDS[spec.source.kind](spec.source)
+    if isinstance(spec.exclude, str):
+        read_exclude_file(Path(spec.exclude).expanduser())
+    if spec.split.manifest:
+        read_manifest(Path(spec.split.manifest).expanduser())
+
+
 def is_on_this_machine(spec: DataSpec) -> bool:
     """Whether the pictures can be listed without a download.
 
@@ -58,6 +73,16 @@ def _first_reasons(listing: Listing) -> str:
 
 def _folder(source: Any, *_: Any) -> Listing:
     return list_folder(Path(source.path).expanduser())
+
+
+def _find_folder(source: Any) -> None:
+    find_folder(Path(source.path).expanduser())
+
+
+def _find_table(source: Any) -> None:
+    from transferkit.data.table_source import find_table
+
+    find_table(source)
 
 
 def _sample(source: Any, *_: Any) -> Listing:
@@ -110,6 +135,13 @@ LISTS: Final[Mapping[str, Callable[[Any, bool, Arrays | None], Listing]]] = {
     "tfds": _tfds,
     "arrays": _arrays,
     "sample": _sample,
+}
+# Sources that are files of this machine.
+FINDS: Final[Mapping[str, Callable[[Any], None]]] = {
+    "folder": _find_folder,
+    "csv": _find_table,
+    "jsonl": _find_table,
+    "parquet": _find_table,
 }
 # Sources that may have to be downloaded.
 IS_HERE: Final[Mapping[str, Callable[[Any], bool]]] = {"archive": _is_unpacked, "tfds": _is_prepared}

@@ -48,10 +48,7 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
         DataError: no such table, or none of this kind; a column is missing; a list where one class is meant; no good
             row.
     """
-    path = Path(source.path).expanduser()
-    if not path.is_file():
-        what = "a folder, not a table" if path.is_dir() else "no such file"
-        raise DataError(f"{path}: {what} (looked from {Path.cwd()}).")
+    path = find_table(source)
     names, rows = READERS[source.kind](path)
     columns = find_columns(source, names, path)
     reader = _RowReader(source, columns, multi_label)
@@ -85,9 +82,22 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
         ),
         lambda chosen: (read_picture_file(files[position]) for position in chosen),
         origin=str(path),
-        stamps=lambda: [file_stamp(file) for file in files],
+        stamps=lambda: (file_stamp(file) for file in files),
         skipped=tuple(skipped),
     )
+
+
+def find_table(source: TableSource) -> Path:
+    """Where the table is.
+
+    Raises:
+        DataError: it is not there.
+    """
+    path = Path(source.path).expanduser()
+    if not path.is_file():
+        what = "a folder, not a table" if path.is_dir() else "no such file"
+        raise DataError(f"{path}: {what} (looked from {Path.cwd()}).")
+    return path
 
 
 class _RowReader:

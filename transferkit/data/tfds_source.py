@@ -169,14 +169,14 @@ def _read_pictures(
                     break
 
 
-def _stamps(folder: Path, pictures: Sequence[Picture]) -> list[str | None]:
+def _stamps(folder: Path, pictures: Sequence[Picture]) -> Iterator[str | None]:
     """See `Listing.stamps`; a picture changes with the file that holds it, which its path begins with."""
-    files = [picture.path.rpartition("__")[0] for picture in pictures]
-    by_file = {name: file_stamp(folder / name) for name in set(files)}
-    return [
-        f"{picture.path}\0{stamp}" if (stamp := by_file[name]) else None
-        for picture, name in zip(pictures, files, strict=True)
-    ]
+    by_file: dict[str, str | None] = {}
+    for picture in pictures:
+        name = picture.path.rpartition("__")[0]
+        if name not in by_file:
+            by_file[name] = file_stamp(folder / name)
+        yield f"{picture.path}\0{by_file[name]}" if by_file[name] else None
 
 
 def _refuse_unlabelled(pictures: Sequence[Picture], parts: Mapping[Split, str], builder: DatasetBuilder) -> None:
