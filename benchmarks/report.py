@@ -29,9 +29,9 @@ NOTES = {
     "against_keras_accuracy": "Each phase has that many epochs. The differences are a few validation pictures: noise.",
     "views": "Seconds are those of the epochs. Without augmentation the one pass over the pictures comes before "
     "them and is not in it. With 97 test pictures an accuracy of 80 % is known to 4 points.",
-    "data": "A first epoch cannot be much quicker: of a large photo the Huffman code has to be read whole at any scale, "
-    "and that alone takes two thirds of Keras' time; of a small one the decoder and an antialiased filter take one and a "
-    "half times of Keras', which has no such filter and takes single pixels.",
+    "data": "A first epoch cannot be much quicker: of a large photo the Huffman code has to be read whole at any "
+    "scale, and that alone takes two thirds of Keras' time; of a small one the decoder and an antialiased filter take "
+    "one and a half times of Keras', which has no such filter and takes single pixels.",
     "memory": "Frozen layers keep nothing for the backward pass, here as there. What we take beyond plain Keras is "
     "copies of the trained weights: those of the start, of the best epoch and of the epoch's begin, and the checkpoint "
     "that is written, with the optimizer's state; beside an accelerator they lie in the host's memory.",

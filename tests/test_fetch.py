@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import io
 import os
+import shutil
+import socket
 import subprocess
 import sys
 import zipfile
@@ -16,8 +18,10 @@ from transferkit.backbones.download import download_weights
 from transferkit.backbones.spec import WeightsFile
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import load_recipe
+from transferkit.cli.options import note_recipe, with_fetch_command
 from transferkit.data.folder_source import list_folder
 from transferkit.data.source import is_on_this_machine, list_source
+from transferkit.download.file import FETCH
 from transferkit.errors import TransferkitError
 from transferkit.fetch import _FETCHES, fetch
 from transferkit.progress import Quiet
@@ -122,6 +126,32 @@ def test_weights_that_are_on_this_machine_are_copied(web, recipe, toy_weights, h
     assert f"copied from {folder}" in told.lines[0]
 
 
+def test_pictures_that_are_in_the_home_are_copied_into_the_folder(
+    web, recipe, toy_weights, homes, picture_folder, tmp_path, monkeypatch, told
+):
+    loaded = load_recipe(recipe)
+    fetch(loaded, progress=Quiet())
+    web.stop()
+
+    fetch(loaded, folder=tmp_path / "to", progress=told)
+
+    shutil.rmtree(homes[0])
+    monkeypatch.setenv("TRANSFERKIT_HOME", str(tmp_path / "to"))
+    assert f"copied from {homes[0]}" in told.lines[-1]
+    assert list_source(loaded.data).pictures == list_folder(picture_folder).pictures
+
+
+def test_folder_that_has_lost_pictures_is_not_said_to_be_there(web, recipe, toy_weights, homes, told):
+    loaded = load_recipe(recipe)
+    fetch(loaded, progress=Quiet())
+    next((homes[0] / "archives").rglob("*.png")).unlink()
+
+    fetch(loaded, progress=told)
+
+    assert "24 files" in told.lines[-1]
+    assert told.lines[-1].endswith("downloaded and unpacked")
+
+
 def test_offline_recipe_without_its_data_says_what_to_fetch(recipe, homes, web, monkeypatch):
     monkeypatch.setenv("TRANSFERKIT_OFFLINE", "1")
 
@@ -167,6 +197,63 @@ def test_command_fetches_and_prints_the_command_for_the_other_machine(recipe, tm
         "--set model.backbone=efficientnet_lite0 --offline"
     )
     assert not homes[0].exists()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(["finetune", "a recipe.yaml", "--offline"], marks=pytest.mark.model),
+        ["show", "a recipe.yaml", "--offline"],
+        ["doctor", "a recipe.yaml", "--quick", "--offline"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_offline_command_names_what_to_fetch_and_asks_nothing(recipe, web, tmp_path, monkeypatch, capfd, command):
+    from transferkit.cli.app import main
+
+    def ask(*_):
+        raise AssertionError("the network was asked")
+
+    for name in ("connect", "connect_ex", "sendto"):
+        monkeypatch.setattr(socket.socket, name, ask)
+    monkeypatch.setattr(socket, "getaddrinfo", ask)
+    recipe.rename(tmp_path / "a recipe.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TRANSFERKIT_OFFLINE", "")  # so that it is put back
+    changed = [*command, "--set", "model.backbone=efficientnet_lite0"]
+    monkeypatch.setattr(sys, "argv", ["transferkit", *changed])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    fetching = "transferkit fetch 'a recipe.yaml' --set model.backbone=efficientnet_lite0 --to DIR"
+    assert f"run `{fetching}` there" in capfd.readouterr().err
+    assert web.asked == []
+
+
+def test_folder_of_pictures_is_not_taken_for_a_recipe_to_fetch(tmp_path):
+    note_recipe(str(tmp_path))
+
+    assert with_fetch_command(f"run `{FETCH}`") == f"run `{FETCH}`"
+
+
+def test_interrupted_command_says_that_what_has_come_stays(recipe, tmp_path, monkeypatch, capsys):
+    from transferkit.cli.app import main
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("transferkit.fetch.fetch", interrupt)
+    monkeypatch.setattr(sys, "argv", ["transferkit", "fetch", str(recipe)])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    printed = capsys.readouterr()
+    assert ended.value.code == 130
+    assert "the same command goes on" in printed.out
+    assert printed.err.strip() == "interrupted"
 
 
 @pytest.mark.parametrize(("arguments", "expected"), [(["--offline"], "1"), ([], None)])

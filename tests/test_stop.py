@@ -8,7 +8,7 @@ from contextlib import suppress
 
 import pytest
 
-from transferkit.progress import Quiet
+from transferkit.progress import Quiet, wait_until
 from transferkit.stop import Preempted, StoppableProgress, StopRequest, on_sigterm
 
 # Works until it is told to stop, tells of it, and lets the exception pass.
@@ -168,6 +168,20 @@ def test_no_new_work_begins_after_a_request():
 
     with pytest.raises(Preempted), StoppableProgress(Told(), stop).task("features", 5):
         pytest.fail("it began")
+
+
+def test_waiting_ends_after_a_request():
+    told, stop, asked = Told(), StopRequest(), []
+
+    def is_there():
+        asked.append("?")
+        stop.requested = len(asked) == 2
+        return len(asked) > 2
+
+    with pytest.raises(Preempted):
+        wait_until(is_there, StoppableProgress(told, stop), "waiting for another process")
+
+    assert (len(asked), told.said) == (2, ["waiting for another process"])
 
 
 def test_without_a_request_everything_passes_through():

@@ -1,7 +1,7 @@
 """How long work tells how far it is; what a person sees of it is decided by the caller."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 _EVERY_S = 15.0
+_AGAIN_S = 0.1
 
 
 class Task(Protocol):
@@ -19,7 +20,7 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """Where a run tells what it does."""
+    """Where a run tells what it does. A `total` of 0 stands for one that nobody knows."""
 
     def task(self, what: str, total: int, unit: str = "") -> "contextmanager[Task]": ...
 
@@ -69,7 +70,7 @@ class ConsoleProgress:
 class _Bar:
     def __init__(self, bars: Bars, what: str, total: int) -> None:
         self.bars = bars
-        self.task_id = bars.add_task(what, total=total, note="")
+        self.task_id = bars.add_task(what, total=total or None, note="")
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.bars.update(self.task_id, advance=count, note=note)
@@ -89,6 +90,18 @@ class _Lines:
             left_s = (now_s - self.start_s) / self.done * (self.total - self.done)
             text = f"{self.what}: {self.done} of {self.total} {self.unit}".rstrip()
             self.progress.say(f"{text}, {format_seconds(left_s)} left  {note}".rstrip())
+
+
+def wait_until(done: Callable[[], bool], progress: Progress, line: str) -> None:
+    """Say what is waited for, and ask again and again whether it is done.
+
+    A progress that raises, such as one of a run that was told to stop, ends the wait.
+    """
+    progress.say(line)
+    with progress.task("waiting", 0) as task:
+        while not done():
+            task.advance(0)
+            time.sleep(_AGAIN_S)
 
 
 def format_seconds(seconds: float) -> str:

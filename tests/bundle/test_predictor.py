@@ -54,6 +54,21 @@ def test_picture_of_no_numbers_gives_an_entry_with_its_error(predictor):
     assert good.error is None
 
 
+def test_model_that_gives_no_numbers_is_an_error_of_the_picture():
+    import keras
+
+    pixels = keras.Input((40, 40, 3))
+    light = keras.ops.mean(pixels, axis=(1, 2, 3))[:, None]
+    model = keras.Model(pixels, keras.ops.concatenate([light / light, 1 - light], axis=1))
+
+    good, bad = Predictor(model, ("light", "dark"), SPEC).predict(
+        np.stack([np.full((40, 40, 3), 9), np.zeros((40, 40, 3))])
+    )
+
+    assert good.error is None
+    assert (bad.error, bad.class_name, bad.probabilities) == ("the model gives no numbers for it", None, {})
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

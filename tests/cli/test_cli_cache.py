@@ -1,5 +1,6 @@
 """`transferkit cache`: what is kept, and removing it."""
 
+import errno
 import hashlib
 import os
 import re
@@ -73,6 +74,14 @@ def test_list_shows_a_damaged_store(home):
     assert "damaged" in run("list", home=home)
 
 
+def test_list_shows_a_store_of_unknown_age(home):
+    (picture_store(home, SPEC).folder / "key.json").unlink()
+
+    row = next(line for line in run("list", home=home).splitlines() if "damaged" in line)
+
+    assert row.split() == ["features", "damaged", "0", "1.2", "MB", "unknown"]
+
+
 def test_clear_removes_everything_and_tells_how_much(home):
     text = run("clear", home=home)
 
@@ -96,6 +105,29 @@ def test_clear_spares_what_is_written_to(home):
     assert "1 removed" in text
     assert "1 could not be removed" in text
     assert kinds(home) == ["pictures"]
+
+
+def test_clear_removes_what_an_earlier_one_left_when_it_was_killed(home):
+    store = picture_store(home, SPEC).folder
+    remains = store.rename(store.with_name(f"{store.name}.removed-0123abcd"))
+
+    run("clear", home=home)
+
+    assert not remains.exists()
+
+
+def test_clear_of_a_folder_that_may_not_be_changed_says_so(home, monkeypatch):
+    def refuse(path, *others):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    for name in ("rename", "unlink", "rmdir"):
+        monkeypatch.setattr(os, name, refuse)
+
+    text = run("clear", home=home)
+
+    assert "0 removed, 0.0 MB freed" in text
+    assert "2 could not be removed: another process writes there, or the folder is read-only" in text
+    assert kinds(home) == ["features", "pictures"]
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """`transferkit doctor` on the command line."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from transferkit.cli.app import app
+from transferkit.doctor import page
 from transferkit.errors import DataError, RunFolderError
 
 
@@ -93,6 +95,36 @@ def test_examples_and_the_rest_add_up_to_the_pairs_of_a_group(spoiled_folder):
     assert "and 2 more pairs" in result.output  # of five, one with each of the others
 
 
+def test_the_last_lines_can_be_pasted_into_a_recipe_and_end_the_trouble(spoiled_folder):
+    result = run_doctor(str(spoiled_folder), "--strict")
+    pasted = [line[4:] for line in result.output.splitlines() if line.startswith("    ") and line[4:].strip()]
+    lines = pasted[pasted.index("data:") :]
+    Path("recipe.yaml").write_text("\n".join(["name: mended", *lines]))
+
+    again = run_doctor("recipe.yaml", "--strict")
+
+    exclude = "  exclude: doctor-photos/doctor.json  # 2 pictures"
+    assert lines == ["data:", f"  source: {{folder: {spoiled_folder}}}", exclude]
+    assert (result.exit_code, again.exit_code) == (1, 0)
+    assert "for the recipe" not in again.output
+
+
+def test_findings_are_counted_nearest_to_the_prompt(spoiled_folder):
+    *_, findings, last = run_doctor(str(spoiled_folder)).output.splitlines()
+
+    assert re.fullmatch(r"findings: 1 blocking(, \d warnings?)?, \d+ notes?", findings)
+    assert last == "page: doctor-photos/doctor.html"
+
+
+def test_a_long_path_stays_in_one_piece(picture_folder):
+    name = f"{'long_' * 30}.jpg"
+    (picture_folder / "class_0" / name).write_bytes(b"")
+
+    result = run_doctor(str(picture_folder))
+
+    assert f"class_0/{name}:\n" in result.output
+
+
 def test_a_list_that_was_edited_is_kept_and_one_that_was_not_is_replaced(spoiled_folder):
     report, kept = Path("doctor-photos/doctor.json"), Path("doctor-photos/doctor-edited.json")
     run_doctor(str(spoiled_folder))
@@ -110,6 +142,22 @@ def test_a_list_that_was_edited_is_kept_and_one_that_was_not_is_replaced(spoiled
     assert (
         "doctor-photos/doctor.json had been edited: that list is now doctor-photos/doctor-edited.json" in result.output
     )
+
+
+def test_an_interruption_leaves_the_report_of_before_and_nothing_else(spoiled_folder, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    run_doctor(str(spoiled_folder))
+    Path("doctor-photos/doctor.json").write_text("edited")
+    before = {path.name: path.read_bytes() for path in Path("doctor-photos").iterdir()}
+    monkeypatch.setattr(page, "render_page", interrupted)
+
+    codes = [run_doctor(str(spoiled_folder), *more).exit_code for more in ((), ("--out", "new"))]
+
+    assert codes == [130, 130]
+    assert {path.name: path.read_bytes() for path in Path("doctor-photos").iterdir()} == before
+    assert not Path("new").exists()
 
 
 def test_a_second_edited_list_does_not_replace_the_first(spoiled_folder):

@@ -1,11 +1,12 @@
 """`--fold` and `--kfold` of `transferkit finetune`."""
 
+import logging
 from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
-from transferkit.cli import quiet
+from transferkit.cli import finetune, quiet
 from transferkit.cli.app import INTERRUPTED, app
 from transferkit.errors import RecipeError, RuntimeSetupError
 from transferkit.finetuner import FineTuner
@@ -29,6 +30,7 @@ def invoke(monkeypatch):
 
 
 def test_fold_is_the_recipes_own_key(invoke, monkeypatch):
+    monkeypatch.setattr(finetune, "_results_table", lambda report: "")  # needs Keras
     seen = []
 
     def run(self, *_, **__):
@@ -39,6 +41,20 @@ def test_fold_is_the_recipes_own_key(invoke, monkeypatch):
 
     assert invoke("--fold", "2/5").exit_code == 0
     assert seen == ["2/5"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--fold", "0/5"), "--fold, data.split.fold: '0/5' must be <number>/<count>"),
+        (("--fold", "2/1"), "--fold, data.split.fold: '2/1' must be"),
+        (("--fold", "5"), "--fold, data.split.fold: 5 must be"),
+        (("--kfold", "5", "--set", "data.split.method=hash"), "--kfold, data.split.fold: '1/5' divides"),
+        (("--set", "data.split.fold=6/5"), "--set, data.split.fold: '6/5' must be"),
+    ],
+)
+def test_a_wrong_fold_is_told_of_by_the_option_that_has_it(invoke, arguments, told):
+    assert told in str(invoke(*arguments).exception)
 
 
 def test_kfold_prints_each_fold_the_mean_with_its_spread_and_all_together(invoke, monkeypatch, tmp_path):
@@ -72,6 +88,37 @@ def test_interrupted_folds_name_the_command_that_goes_on(invoke, monkeypatch, tm
     assert result.exit_code == INTERRUPTED
     command = f"transferkit finetune quickstart --set seed=4 --kfold 3 --run-dir {tmp_path / 'out'} --resume"
     assert command in result.output
+
+
+@pytest.mark.parametrize("settings", [("data.split.test=0",), ("data.split={validation: 0.2, fold: 2/5}",)])
+def test_folds_need_no_test_split_and_take_the_place_of_one_fold(invoke, monkeypatch, tmp_path, settings):
+    seen = []
+
+    def run_folds(tuner, *_, **__):
+        seen.extend(kfold._of_fold(tuner, number, 3).recipe.data.split.fold for number in (1, 2, 3))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kfold, "run_folds", run_folds)
+
+    result = invoke("--kfold", 3, "--run-dir", tmp_path / "out", *(part for one in settings for part in ("--set", one)))
+
+    assert seen == ["1/3", "2/3", "3/3"]
+    assert "1/3" not in result.output
+
+
+def test_log_lines_are_shown_once_in_all_folds(invoke, monkeypatch, tmp_path, caplog):
+    def run_folds(tuner, count, run_dir, **_):
+        for number in (1, 2):
+            logging.getLogger("transferkit.data").warning("%s: one class has no picture", "photos")
+            logging.getLogger("transferkit.data").warning("fold %d", number)
+        return KFold(run_dir, (12, 12), FOLDS, {"accuracy": 0.625, "log_loss": 1.2})
+
+    monkeypatch.setattr(kfold, "run_folds", run_folds)
+
+    for _ in range(2):  # what one command has shown, another shows again
+        caplog.clear()
+        invoke("--kfold", 2, "--run-dir", tmp_path / "out")
+        assert caplog.messages == ["photos: one class has no picture", "fold 1", "fold 2"]
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_columns_are_the_file_the_picture_as_read_each_augmentation_and_all_toge
     columns, captions, title = drawn(picture_folder, augment=AUGMENT)
 
     assert titles(columns) == [
-        "file crop keeps the frame",
+        "file the frame is kept",
         "as read and resized",
         "flip horizontal",
         "brightness amount 0.4",
@@ -117,6 +117,22 @@ def test_the_frame_is_what_crop_keeps(drawn, tmp_path):
     assert titles(padded) == ["as read and resized"]
 
 
+@pytest.mark.parametrize(
+    ("resize", "frame"),
+    [("crop", (0.3, 0.3, 0.4, 0.4)), ("stretch", (0.1, 0.3, 0.8, 0.4)), ("pad", (0.1, 0.1, 0.8, 0.8))],
+)
+def test_the_frame_leaves_out_the_margin_that_random_crops_need(drawn, tmp_path, resize, frame):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(4):
+            Image.new("RGB", (80, 40), (200, 10 * number, 0)).save(tmp_path / name / f"{number}.png")
+
+    file, *_ = drawn(tmp_path, count=2, data={"resize": resize}, augment=[{"random_crop": 0.25}])[0]
+
+    assert file.title == ("file", "the frame is kept;", "training moves it")
+    np.testing.assert_allclose(file.frames, [frame] * 2, atol=1e-9)
+
+
 def test_only_training_pictures_are_shown_and_bad_files_are_passed_over(drawn, tmp_path):
     for split, red in (("train", 10), ("validation", 100), ("test", 200)):
         for name in ("cat", "dog"):
@@ -159,3 +175,14 @@ def test_a_picture_of_several_classes_is_named_after_them(drawn, picture_folder)
     _, captions, _ = drawn(picture_folder, listed=several)
 
     assert captions == ["class_0, class_2"] * 4
+
+
+def test_a_picture_of_no_class_is_said_to_be_so(drawn, picture_folder):
+    recipe = check_draft(draft_values({"data": {"source": {"folder": str(picture_folder)}}}, source="test"))
+    listing = list_source(recipe.data)
+    none = replace(listing, pictures=tuple(replace(one, label=()) for one in listing.pictures))
+
+    columns, captions, _ = drawn(picture_folder, listed=none, augment=["mixup"])
+
+    assert captions == ["no class"] * 4
+    assert columns[-1].notes == [("no class",)] * 4

@@ -1,10 +1,12 @@
 """Archives from a server on this machine: good ones, and those that somebody made to do harm."""
 
+import errno
 import gzip
 import hashlib
 import io
 import multiprocessing
 import os
+import shutil
 import stat
 import tarfile
 import time
@@ -13,6 +15,7 @@ import zipfile
 import pytest
 from PIL import Image
 
+from transferkit.data import archive_members
 from transferkit.data import unpack as unpacking
 from transferkit.data.archive_source import _file_name, fetch_archive, is_unpacked, list_archive
 from transferkit.download import transfer
@@ -322,7 +325,12 @@ def test_two_processes_unpack_once(web, served):
     assert len(web.asked) == 1
 
 
-def test_unpacking_that_was_killed_is_begun_again(served, home, monkeypatch):
+def no_locks(*_, **__):
+    raise OSError(errno.ENOLCK, "No locks available")
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_unpacking_that_was_killed_is_begun_again_and_leaves_nothing(served, home, monkeypatch, has_locks):
     source = served(zipped(PICTURES))
     with monkeypatch.context() as patch:
         patch.setattr(unpacking.shutil, "rmtree", lambda *_, **__: None)  # killed: nobody tidies up
@@ -331,12 +339,158 @@ def test_unpacking_that_was_killed_is_begun_again(served, home, monkeypatch):
             list_archive(source)
     assert not is_unpacked(source)
     (left,) = home.rglob("unpacking-*")
-    os.utime(left, (0, 0))
+    if not has_locks:  # then others may be at work on what is new
+        os.utime(left, (0, 0))
+        monkeypatch.setattr("filelock.FileLock.acquire", no_locks)
 
     listing = list_archive(source)
 
     assert len(listing.pictures) == 6
     assert not list(home.rglob("unpacking-*"))
+
+
+@pytest.mark.parametrize("sha256", [True, False], ids=["pinned", "not pinned"])
+def test_folder_that_has_lost_files_is_fetched_again(web, served, sha256):
+    content = zipped(PICTURES)
+    source = served(content, sha256=hashlib.sha256(content).hexdigest() if sha256 else None)
+    folder = fetch_archive(source)
+    (folder / "cats" / "0.png").unlink()
+
+    assert not is_unpacked(source)
+    assert len(list_archive(source).pictures) == 6
+    assert len(web.asked) == 2
+    assert sorted(path.name for path in folder.parent.iterdir() if not path.name.startswith(".")) == [
+        folder.name,
+        f"{folder.name}.count",
+    ]
+
+
+def test_offline_run_is_told_that_files_are_lost(served, home, monkeypatch):
+    source = served(zipped(PICTURES))
+    (fetch_archive(source) / "cats" / "0.png").unlink()
+    monkeypatch.setenv("TRANSFERKIT_OFFLINE", "1")
+
+    with pytest.raises(DataError, match="photos.zip has lost files on this machine and cannot be downloaded"):
+        list_archive(source)
+
+
+def test_folder_that_nobody_counted_is_used(served, web):
+    source = served(zipped(PICTURES))
+    folder = fetch_archive(source)
+    folder.with_name(f"{folder.name}.count").unlink()
+
+    assert fetch_archive(source) == folder
+    assert len(web.asked) == 1
+
+
+def test_what_is_unpacked_in_the_home_is_copied_to_another_one(web, served, home, tmp_path, monkeypatch):
+    source = served(tar(PICTURES, special=[member("empty", tarfile.DIRTYPE)]), "photos.tar")
+    here = fetch_archive(source)
+    monkeypatch.setenv("TRANSFERKIT_OFFLINE", "1")
+
+    there = fetch_archive(source, home=tmp_path / "to")
+
+    assert len(web.asked) == 1
+    assert there.relative_to(tmp_path / "to") == here.relative_to(home)
+    assert files_in(there) == files_in(here) == sorted(PICTURES)
+    assert (there / "cats" / "0.png").read_bytes() == PICTURES["cats/0.png"]
+    assert (there / "empty").is_dir()
+    assert is_unpacked(source, home=tmp_path / "to")
+
+
+def test_what_has_lost_files_is_not_copied_but_fetched(web, served, tmp_path):
+    source = served(zipped(PICTURES))
+    (fetch_archive(source) / "cats" / "0.png").unlink()
+
+    assert files_in(fetch_archive(source, home=tmp_path / "to")) == sorted(PICTURES)
+    assert len(web.asked) == 2
+
+
+def test_copy_that_does_not_fit_the_disk_is_refused_and_leaves_nothing(served, tmp_path, monkeypatch):
+    source = served(zipped(PICTURES))
+    fetch_archive(source)
+    monkeypatch.setattr("transferkit.data.archive_source.shutil.disk_usage", lambda _: type("", (), {"free": 100})())
+
+    with pytest.raises(DataError, match="the disk has 0 MB free"):
+        fetch_archive(source, home=tmp_path / "to")
+
+    assert [name for name in files_in(tmp_path / "to") if not name.endswith(".lock")] == []
+
+
+def test_copy_that_breaks_off_leaves_nothing(served, tmp_path, monkeypatch):
+    source = served(zipped(PICTURES))
+    fetch_archive(source)
+
+    def fill_disk(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", "cats/0.png")
+
+    monkeypatch.setattr("transferkit.data.archive_source.shutil.copyfile", fill_disk)
+
+    with pytest.raises(DataError, match="No space left"):
+        fetch_archive(source, home=tmp_path / "to")
+
+    assert not is_unpacked(source, home=tmp_path / "to")
+    assert not list((tmp_path / "to").rglob("unpacking-*"))
+
+
+def test_copy_to_a_disk_that_does_not_tell_names_apart_is_refused(served, tmp_path, monkeypatch):
+    source = served(zipped({**PICTURES, "cats/0.PNG": draw(1)}))
+    fetch_archive(source)
+    copy = shutil.copyfile
+    monkeypatch.setattr("transferkit.data.archive_source.shutil.copyfile", lambda a, b: copy(a, str(b).lower()))
+
+    with pytest.raises(DataError, match="does not tell all names"):
+        fetch_archive(source, home=tmp_path / "to")
+
+    assert not is_unpacked(source, home=tmp_path / "to")
+
+
+def test_last_of_members_with_one_name_counts(served):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for content in (b"old", PICTURES["cats/0.png"]):
+            entry = tarfile.TarInfo("cats/0.png")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+
+    folder = fetch_archive(served(packed.getvalue(), "photos.tar"))
+
+    assert (folder / "cats" / "0.png").read_bytes() == PICTURES["cats/0.png"]
+
+
+def test_zip_file_that_was_written_as_a_stream_is_read(served):
+    class Pipe(io.RawIOBase):
+        def __init__(self):
+            self.content = b""
+
+        def writable(self):
+            return True
+
+        def write(self, piece):
+            self.content += bytes(piece)
+            return len(piece)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as archive:  # sizes follow the content; zip64
+        for name, content in PICTURES.items():
+            with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as file:
+                file.write(content)
+
+    assert len(list_archive(served(pipe.content)).pictures) == 6
+
+
+def test_rights_that_an_archive_gives_are_not_taken(served):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in PICTURES.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.uid = len(content), 0o6777, 12345
+            archive.addfile(entry, io.BytesIO(content))
+
+    status = (fetch_archive(served(packed.getvalue(), "photos.tar")) / "cats" / "0.png").stat()
+
+    assert status.st_mode & 0o6111 == 0
+    assert status.st_uid == os.getuid()
 
 
 # Bad ones
@@ -482,6 +636,97 @@ def test_bomb_is_refused(served, home, monkeypatch, pack):
     assert "over 100 times" in refused(served(content), home)
 
 
+@pytest.mark.parametrize("pack", [zipped, lambda files: tar(files, "gz")], ids=["zip", "gzip"])
+def test_bomb_is_refused_by_its_headers_before_anything_of_it_is_written(served, home, monkeypatch, pack):
+    monkeypatch.setattr(unpacking, "ALWAYS_ALLOWED_BYTES", 2**20)
+
+    def write(*_):
+        raise AssertionError("written")
+
+    monkeypatch.setattr(unpacking, "_write", write)
+
+    assert "over 100 times" in refused(served(pack({"cats/0.png": bytes(2**24)})), home)
+
+
+def test_archive_that_fills_a_small_disk_is_refused_by_what_is_free(served, home, monkeypatch):
+    monkeypatch.setattr(unpacking.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10**7})())
+
+    assert "more than the 9 MB that the disk has to spare" in refused(
+        served(zipped({"cats/0.png": bytes(2**24)})), home
+    )
+    assert len(list_archive(served(zipped(PICTURES), "other.zip")).pictures) == 6
+
+
+@pytest.mark.parametrize("depth", [101, 2000, 10_000])
+@pytest.mark.parametrize("pack", [tar, zipped])
+def test_folders_without_end_are_refused(served, home, pack, depth):
+    message = refused(served(pack({**PICTURES, "a/" * depth + "1.png": draw(1)})), home)
+
+    assert "lies more than 100 folders deep" in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["cats/" + "n" * 300 + ".png"], "has a name that is too long for this disk"),
+        (["/".join(["d" * 200] * 30)[1:]], "has a name that is too long for this disk"),
+        (["cats/0.png/1.png"], "has the name of another member"),
+        (["cats"], "has the name of another member"),
+    ],
+    ids=["long name", "long path", "file as folder", "folder as file"],
+)
+def test_name_that_the_disk_does_not_take_is_told(served, home, names, words):
+    message = refused(served(tar({**PICTURES, **dict.fromkeys(names, draw(1))}), "odd.tar"), home)
+
+    assert words in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("twin", ["Cats/0.png", "cats/0.PNG", "Cats/9.png"])
+def test_names_that_the_disk_does_not_tell_apart_are_refused(served, home, monkeypatch, twin):
+    class Folded(type(home)):
+        """A path on a disk that does not tell capitals from small letters."""
+
+        def joinpath(self, *parts):
+            return type(home)(self, *map(str.lower, parts))
+
+    original = unpacking._unpack
+    monkeypatch.setattr(unpacking, "_unpack", lambda raw, folder, *rest: original(raw, Folded(folder), *rest))
+
+    assert "does not tell apart" in refused(served(zipped({**PICTURES, twin: draw(1)})), home)
+
+
+@pytest.mark.parametrize(
+    ("begin", "words"),
+    [
+        (b"Rar!\x1a\x07\x01\0", "a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
+        (b"\x28\xb5\x2f\xfd", "Zstandard"),
+    ],
+)
+def test_archive_of_another_kind_is_called_by_its_name(served, home, begin, words):
+    message = refused(served(begin + os.urandom(500)), home)
+
+    assert words in message
+    assert "data.source.folder" in message
+
+
+def test_zip_file_in_a_compression_that_is_not_read_is_not_called_damaged(served, home):
+    content = bytearray(zipped({"cats/0.png": draw(0)}))
+    content[8] = content[content.index(b"PK\1\2") + 10] = 9
+
+    message = refused(served(bytes(content)), home)
+
+    assert "deflate64" in message
+    assert "damaged" not in message
+
+
+def test_archives_within_an_archive_are_named(served):
+    with pytest.raises(DataError, match=r"holds archives again, which are not unpacked: test\.zip, train\.tar\.gz"):
+        list_archive(served(zipped({"train.tar.gz": tar(PICTURES, "gz"), "test.zip": zipped(PICTURES)})))
+
+
 def test_bomb_whose_headers_lie_writes_no_more_than_they_say(served, home):
     content = bytearray(zipped({"cats/0.png": bytes(2**24)}))
     for place in (22, content.index(b"PK\1\2") + 24):
@@ -508,7 +753,7 @@ def test_bomb_in_a_header_is_refused_before_it_fills_the_memory(served, home):
 
 
 def test_bomb_behind_the_end_is_refused(served, home, monkeypatch):
-    monkeypatch.setattr(unpacking, "_MAX_PADDING_BYTES", 2**21)
+    monkeypatch.setattr(archive_members, "_MAX_PADDING_BYTES", 2**21)
 
     assert "goes on after its end" in refused(served(gzip.compress(tar(PICTURES) + bytes(2**24))), home)
 
@@ -516,7 +761,7 @@ def test_bomb_behind_the_end_is_refused(served, home, monkeypatch):
 def test_archive_that_does_not_fit_the_disk_is_refused_and_kept_for_another_time(web, served, home, monkeypatch):
     source = served(zipped(PICTURES))
     with monkeypatch.context() as patch:
-        patch.setattr(unpacking, "SPARE_BYTES", 10**18)
+        patch.setattr(unpacking.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 20_000})())
         assert "make room" in refused(source, home)
 
     assert len(list_archive(source).pictures) == 6

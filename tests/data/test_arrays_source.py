@@ -1,7 +1,10 @@
 """Pictures from Python."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from transferkit.data.arrays_source import list_arrays, split_off_arrays, take_arrays
 from transferkit.data.decode import decode_picture
@@ -121,6 +124,29 @@ def test_fractions_are_rounded():
     assert (np.array(decode(list_given((images, [0, 1])))) == 100).all()
 
 
+@pytest.mark.parametrize("mode", ["P", "1", "LA", "CMYK", "RGBA"])
+def test_pictures_of_pillow_are_what_they_show_whatever_they_hold(mode):
+    shown = Image.new("RGB", (8, 8), "white")
+
+    decoded = decode(list_given(([shown, shown.convert(mode)], [0, 1])))
+
+    assert (np.array(decoded) == 255).all()
+
+
+def test_pictures_of_pillow_are_turned_and_read_like_their_files(tmp_path):
+    turned, files = Image.Exif(), [tmp_path / "turned.jpg", tmp_path / "cut.jpg"]
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(draw(1, (8, 16, 3))[0]).save(files[0], exif=turned)
+    Image.fromarray(draw(1, (80, 80, 3))[0]).save(files[1])
+    files[1].write_bytes(files[1].read_bytes()[:2000])
+
+    first, second = list_given(([Image.open(file) for file in files], [0, 1])).read(range(2))
+
+    expected = decode_picture(files[0].read_bytes(), size_px=8, resize="stretch")
+    np.testing.assert_array_equal(decode_picture(first, size_px=8, resize="stretch"), expected)
+    assert "cannot be read: image file is truncated" in str(second)
+
+
 def test_arrays_of_bytes_are_not_copied():
     images = draw()
 
@@ -140,7 +166,8 @@ def test_arrays_of_bytes_are_not_copied():
         (draw(shape=(8, 8, 5)), r"shape \(8, 8, 5\)"),
         (draw(shape=(0, 8, 3)), r"shape \(0, 8, 3\)"),
         (draw().astype(complex), "of complex128"),
-        (np.array(["a"] * 6), "shape"),
+        (np.array(["a.jpg"] * 6), "Files come by a folder or a table"),
+        ([Path("a.jpg")] * 6, "is 'a.jpg', which is not its pixels"),
     ],
 )
 def test_pictures_in_another_form_are_refused_with_advice(images, says):

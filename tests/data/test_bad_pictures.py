@@ -1,5 +1,6 @@
 """A folder with every kind of bad and odd picture file: none stops the work, each bad one is named with its reason."""
 
+import csv
 import os
 import struct
 import time
@@ -9,17 +10,22 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
+from transferkit.check import check_draft
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import list_folder
 from transferkit.data.load import load_data
 from transferkit.data.prepare import prepare_pictures
+from transferkit.doctor.examine import examine
 from transferkit.errors import PictureError
 from transferkit.progress import Quiet
 from transferkit.recipe.data import DataSpec
+from transferkit.recipe.draft import draft_values
 from transferkit.recipe.runtime import CacheSpec
 from transferkit.recipe.source import FolderSource
 
 SIZE = 24
+ODD = ["cmyk.jpg", "ycck.jpg", "16 bits.png", "1 bit.png", "palette.png", "animated.gif", "animated.webp", "thin.png"]
+ODD += [f"turned {orientation}.jpg" for orientation in range(1, 9)] + ["wrong.png"]
 NAMES = ["a b.png", 'it\'s "quoted".png', "größe 写真.png", "new\nline.png", "-leading.png", "no_extension", "UP.PNG"]
 
 
@@ -63,7 +69,9 @@ def write_bad(folder):
     (folder / "chunk.png").write_bytes(broken)
     reasons["chunk.png"] = "damaged or unsupported PNG file"
     (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    reasons["gone.png"] = "cannot be read: No such file or directory"
     (folder / "loop.png").symlink_to(folder / "loop.png")
+    reasons["loop.png"] = "cannot be read: Too many levels of symbolic links"
     return reasons
 
 
@@ -95,7 +103,7 @@ def write_odd(folder):
 def photos(tmp_path_factory):
     """A class with good pictures, and one with everything else; and the reasons of the bad ones."""
     root = tmp_path_factory.mktemp("photos")
-    for name in ("good", "odd"):
+    for name in ("good", "odd", "odd/a.jpg"):
         (root / name).mkdir()
     for number in range(100, 110):
         picture(number).save(root / "good" / f"{number}.png")
@@ -120,9 +128,7 @@ def test_bad_files_are_named_with_reasons_and_all_others_are_prepared(photos, tm
         prepared = prepare_pictures(listing, spec_of(cache), cache=CacheSpec(folder=str(tmp_path)), progress=Quiet())
 
         found = {one.path.removeprefix("odd/"): one.reason for one in prepared.skipped}
-        assert {name: found.get(name) for name in reasons} == reasons
-        assert set(found) - set(reasons) <= {"gone.png", "loop.png"}
-        assert all("cannot be read" in found[name] for name in set(found) - set(reasons))
+        assert found == reasons
         assert len(prepared.pictures) == len(listing.pictures) - len(found)
         files = [(root / one.path).read_bytes() for one in prepared.pictures]
         expected = [decode_picture(file, size_px=SIZE, resize="crop") for file in files]
@@ -141,12 +147,66 @@ def test_run_goes_on_without_the_bad_files_and_lists_each(photos, tmp_path):
         progress=Quiet(),
     )
 
-    assert {f"odd/{name}" for name in reasons} <= {one.path for one in data.skipped}
+    skipped = {one.path: one.reason for one in data.skipped}
+    assert {f"odd/{name}": reason for name, reason in reasons.items()}.items() <= skipped.items()
+    assert skipped["odd/a.jpg"] == "a folder, though it is named like a picture"
     used = {data.paths[row] for rows in data.rows.values() for row in rows}
-    names = [os.fsencode(name).decode() for name in NAMES]
-    assert {f"odd/{name}" for name in names if name.isprintable()} <= used
-    assert {f"odd/turned {orientation}.jpg" for orientation in range(1, 9)} <= used
-    assert {"odd/cmyk.jpg", "odd/16 bits.png", "odd/animated.webp", "odd/thin.png", "odd/wrong.png"} <= used
+    assert {f"odd/{name}" for name in (*NAMES, *ODD)} <= used
+
+
+def test_files_that_went_away_or_may_not_be_read_are_left_out_of_the_run(open_folder, as_nobody, folder_maker):
+    root = folder_maker(open_folder / "photos")
+    listing = list_folder(root)
+    (root / "class_0" / "3.png").unlink()
+    (root / "class_1" / "4.png").chmod(0)
+
+    with as_nobody():
+        data = load_data(
+            listing,
+            spec_of("auto"),
+            cache=CacheSpec(folder=str(open_folder / "cache")),
+            seed=0,
+            need_test=True,
+            progress=Quiet(),
+        )
+
+    assert [(one.path, one.reason) for one in data.skipped] == [
+        ("class_0/3.png", "cannot be read: No such file or directory"),
+        ("class_1/4.png", "cannot be read: Permission denied"),
+    ]
+    assert sum(len(rows) for rows in data.rows.values()) == 22
+
+
+@pytest.mark.model
+def test_fine_tuning_survives_them_all_and_names_each_with_its_reason(photos, tmp_path):
+    from transferkit import FineTuner
+
+    root, reasons = photos
+    tuner = FineTuner(
+        {"source": {"folder": str(root)}, "image_size": 32, "split": {"validation": 0.2, "test": 0.2}},
+        model={"backbone": "vgg16", "weights": "none"},
+        phases=[{"name": "head", "train": "head", "epochs": 1, "learning_rate": 1e-3}],
+        cache={"folder": str(tmp_path / "cache")},
+    )
+
+    result = tuner.run(tmp_path / "run", progress=Quiet())
+
+    with (tmp_path / "run" / "skipped.csv").open(encoding="utf-8", newline="") as file:
+        skipped = {row["path"].removeprefix("odd/"): row["reason"] for row in csv.DictReader(file)}
+    assert (reasons | {"a.jpg": "a folder, though it is named like a picture"}).items() <= skipped.items()
+    assert set(result.report) == {"validation", "test"}
+
+
+def test_doctor_names_each_with_its_reason(photos):
+    root, reasons = photos
+    recipe = check_draft(draft_values({"data": {"source": {"folder": str(root)}}}, source="test"))
+
+    findings = examine(recipe, quick=True, progress=Quiet()).findings
+
+    told = {one.path: one.note for found in findings if found.kind == "unreadable" for one in found.pictures}
+    assert told == {f"odd/{name}": reason for name, reason in reasons.items()}
+    left_out = {one.path: one.note for found in findings if found.kind == "left_out" for one in found.pictures}
+    assert left_out == {"odd/a.jpg": "a folder, though it is named like a picture"}
 
 
 @pytest.mark.parametrize("length", [0, 1, 2, 11, 100, 623, -300, -2, -1])

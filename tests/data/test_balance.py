@@ -203,3 +203,18 @@ def test_classes_tell_pictures_weight_and_times(data):
         [("ant", 2, 2.1667, 1.0), ("bee", 3, 1.4444, 1.0), ("cat", 8, 0.5417, 1.0)],
         [("ant", 2, 1.0, 4.0), ("bee", 3, 1.0, 2.6667), ("cat", 8, 1.0, 1.0)],
     ]
+
+
+@pytest.mark.parametrize("imbalance", ["none", "class_weight", {"effective_number": 0.9}, "oversample"], ids=str)
+def test_what_is_told_of_a_class_is_what_its_pictures_count_in_training(data, imbalance):
+    balance = balance_training(replace(data, weights=np.linspace(0.5, 5, 16, dtype=np.float32)), make_spec(imbalance))
+
+    epochs = np.concatenate([balance.positions(seed=0, epoch=epoch) for epoch in range(300)])
+    for label, one in enumerate(balance.classes):
+        own = epochs[training_labels(data)[epochs] == label]
+        assert balance.weights[training_labels(data) == label].mean() == pytest.approx(one.weight, rel=1e-6)
+        assert len(own) == pytest.approx(300 * one.num_pictures * one.times)
+    lightest, heaviest = (pick(balance.classes, key=lambda one: one.weight) for pick in (min, max))
+    if imbalance != "oversample":
+        assert f"{lightest.weight:.3g} ({lightest.name}, " in balance.describe()
+        assert f"{heaviest.weight:.3g} ({heaviest.name}, " in balance.describe()

@@ -3,6 +3,8 @@
 import os
 import shutil
 import socket
+import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -193,48 +195,65 @@ def test_pipes_and_sockets_hold_nobody_up(tmp_path, name):
     assert set(bad) == {"is no file but a pipe, socket or device"}
 
 
-def test_a_class_folder_that_may_not_be_read_is_told_of(tmp_path, monkeypatch):
-    save(tmp_path / "a" / "1.png")
-    save(tmp_path / "b" / "1.png")
-    scan = os.scandir
+def test_a_class_folder_that_may_not_be_read_is_told_of(open_folder, as_nobody):
+    save(open_folder / "a" / "1.png")
+    save(open_folder / "b" / "1.png")
+    (open_folder / "b").chmod(0)
 
-    def refuse(path):
-        if str(path).endswith("b"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)  # the tests may run as root, who may read everything
-
-    listing = list_folder(tmp_path)
+    with as_nobody():
+        listing = list_folder(open_folder)
 
     assert [picture.path for picture in listing.pictures] == ["a/1.png"]
     assert reasons_of(listing) == {"b": "a folder that cannot be read: Permission denied"}
 
 
-def test_a_folder_that_may_not_be_read_is_an_error_of_the_data(tmp_path, monkeypatch):
-    def refuse(path):
-        raise PermissionError(13, "Permission denied")
+def test_a_folder_that_may_not_be_read_is_an_error_of_the_data(open_folder, as_nobody):
+    save(open_folder / "photos" / "a" / "1.png")
+    (open_folder / "photos").chmod(0)
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
-
-    with pytest.raises(DataError, match="cannot be read: Permission denied"):
-        list_folder(tmp_path)
+    with as_nobody(), pytest.raises(DataError, match="cannot be read: Permission denied"):
+        list_folder(open_folder / "photos")
 
 
 @pytest.mark.parametrize("name", ["1.png", "no_extension"])
-def test_a_file_that_may_not_be_read_is_listed_and_its_reason_told(tmp_path, monkeypatch, name):
-    save(tmp_path / "a" / name)
+def test_a_file_that_may_not_be_read_is_listed_and_its_reason_told(open_folder, as_nobody, name):
+    save(open_folder / "a" / name)
+    (open_folder / "a" / name).chmod(0)
 
-    def refuse(*_, **__):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr(Path, "read_bytes", refuse)
-
-    listing = list_folder(tmp_path)
+    with as_nobody():
+        listing = list_folder(open_folder)
+        (read,) = listing.read([0])
 
     assert [picture.path for picture in listing.pictures] == [f"a/{name}"]
-    assert str(list(listing.read([0]))[0]) == "cannot be read: Permission denied"
+    assert str(read) == "cannot be read: Permission denied"
+
+
+@pytest.mark.parametrize("root", [".", "photos", "photos/../photos"])
+def test_paths_are_shown_and_files_found_wherever_the_folder_is_named_from(tmp_path, monkeypatch, root):
+    save(tmp_path / "photos" / "a" / "deep" / "1.png")
+    monkeypatch.chdir(tmp_path / "photos" if root == "." else tmp_path)
+
+    listing = list_folder(Path(root))
+
+    assert [picture.path for picture in listing.pictures] == ["a/deep/1.png"]
+    assert list(listing.read([0])) == [(tmp_path / "photos" / "a" / "deep" / "1.png").read_bytes()]
+    assert next(listing.stamps()).startswith(f"{tmp_path / 'photos' / 'a' / 'deep' / '1.png'}\0")
+
+
+def test_a_listing_holds_little_more_than_its_pictures(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for number in range(1000):
+            (tmp_path / name / f"{number}.jpg").touch()
+    list_folder(tmp_path)
+    tracemalloc.start()
+
+    listing = list_folder(tmp_path)
+    held_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    own_bytes = sum(sys.getsizeof(one) + sys.getsizeof(one.path) + 8 for one in listing.pictures)
+    assert held_bytes < 1.05 * own_bytes
 
 
 def test_three_hundred_classes_of_three_are_listed(tmp_path):

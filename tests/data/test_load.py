@@ -1,5 +1,6 @@
 """From a folder to pictures in splits."""
 
+import os
 import shutil
 
 import numpy as np
@@ -284,6 +285,91 @@ def test_the_manifest_of_a_run_gives_its_splits_to_another(picture_folder, tmp_p
     assert paths(second) == paths(first)
     assert [one.path for one in second.skipped] == ["class_0/later.png"]
     assert any("class_0/0.png" in line for line in told.lines)
+
+
+class InAnotherOrder:
+    """Entries of a folder as another file system may list them."""
+
+    def __init__(self, entries):
+        self._entries = iter(sorted(entries, key=lambda one: str(getattr(one, "name", one)), reverse=True))
+
+    def __iter__(self):
+        return self._entries
+
+    def __next__(self):
+        return next(self._entries)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    close = __exit__
+
+
+@pytest.mark.parametrize(
+    "split", [SplitSpec(), SplitSpec(method="hash"), SplitSpec(fold="1/3"), SplitSpec(group=r"(\d)\.png")], ids=str
+)
+def test_splits_stay_where_the_folder_is_moved_to_another_file_system(picture_folder, tmp_path, monkeypatch, split):
+    first = load(picture_folder, need_test=False, split=split)
+    (tmp_path / "elsewhere").mkdir()
+    moved = picture_folder.rename(tmp_path / "elsewhere" / "renamed")
+    scandir, listdir = os.scandir, os.listdir
+    monkeypatch.setattr(os, "scandir", lambda *path: InAnotherOrder(scandir(*path)))
+    monkeypatch.setattr(os, "listdir", lambda *path: list(InAnotherOrder(listdir(*path))))
+
+    second = load(moved, need_test=False, split=split)
+
+    for name in ("train", "validation", "test"):
+        assert [first.paths[row] for row in first.rows[name]] == [second.paths[row] for row in second.rows[name]]
+
+
+def load_rows(folder, rows, *, several=False, **settings):
+    lines = ["path,label,split,group", *(",".join(row) for row in rows)]
+    (folder / "labels.csv").write_text("\n".join(lines))
+    spec = spec_of(folder).model_copy(update={"source": CsvSource(path=str(folder / "labels.csv")), **settings})
+    listing = list_source(spec, multi_label=several)
+    return load_data(listing, spec, cache=CacheSpec(), seed=5, need_test=False, progress=Quiet())
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"split": SplitSpec(method="hash", validation=0.3, test=0.3)},
+        {"split": SplitSpec(fold="2/3")},
+        {"duplicates": "group"},
+    ],
+    ids=["stratified", "hash", "fold", "lookalikes"],
+)
+@pytest.mark.parametrize("several", [False, True], ids=["one class each", "several classes each"])
+def test_a_manifest_gives_the_same_splits_when_pictures_have_come(picture_folder, tmp_path, several, settings):
+    rows = [
+        (f"class_{label}/{n}.png", f"class_{label}", "", f"{label}-{n // 2}") for label in (0, 1, 2) for n in range(6)
+    ]
+    # A class without a picture to train on, which the first run leaves out.
+    shutil.copytree(picture_folder / "class_0", picture_folder / "late")
+    Image.new("RGB", (20, 20), "red").save(picture_folder / "late" / "0.png")
+    rows += [("late/0.png", "class_0;late" if several else "late", "test", "")]
+    first = load_rows(picture_folder, rows, several=several, **settings)
+    write_data(tmp_path, first)
+    # Of a class that is there, of a new one, of a group, and copies in the same and in another class.
+    shutil.copy(picture_folder / "class_1" / "0.png", picture_folder / "class_0" / "00.png")
+    rows = [
+        ("class_0/00.png", "class_0", "", ""), ("late/3.png", "late", "", ""), ("late/4.png", "newer", "", ""),
+        ("class_2/7.png", "class_2", "", "2-1"), *rows[::-1],
+    ]  # fmt: skip
+
+    manifest = SplitSpec(manifest=str(tmp_path / "splits.csv"))
+    second = load_rows(picture_folder, rows, several=several, split=manifest)
+
+    def paths(data):
+        return {split: sorted(data.paths[row] for row in own) for split, own in data.rows.items()}
+
+    assert first.class_names == ("class_0", "class_1", "class_2")
+    assert second.class_names == first.class_names
+    assert paths(second) == paths(first)
 
 
 def test_a_fold_is_loaded(picture_folder):

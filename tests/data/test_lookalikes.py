@@ -1,6 +1,7 @@
 """Copies are found under all that happens to them on their way, and hardly anything else is."""
 
 import io
+import tracemalloc
 from importlib.resources import files
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance
 
+from transferkit.data import lookalikes
 from transferkit.data.decode import decode_picture
 from transferkit.data.lookalikes import Lookalike, find_lookalikes, group_lookalikes
 
@@ -145,10 +147,41 @@ def test_rows_that_are_read_in_parts_give_the_same(clipart):
             return len(self.images)
 
         def __getitem__(self, chosen):
-            assert chosen.stop - chosen.start <= 1024
-            return self.images[chosen]
+            part = self.images[chosen]
+            assert len(part) <= 64
+            return part
 
     images = np.stack([prepare(one) for one in clipart[:40]])
     images = np.concatenate([images, images[::-1] // 2 + 40])
 
     assert find_lookalikes(InParts(images)) == find_lookalikes(images) != []
+
+
+def test_the_nearest_are_those_that_sorting_all_would_give(monkeypatch):
+    monkeypatch.setattr(lookalikes, "_TILE", 700)
+    described = np.random.default_rng(5).normal(1, 0.7, (1500, 96)).astype(np.float32)
+    described /= np.linalg.norm(described, axis=1, keepdims=True)
+    described[1100:] = described[1099]  # so many that are as near
+    rows = np.array([0, 3, 699, 700, 1399, 1499])
+
+    found = lookalikes._nearest(described[rows], rows, described, 8)
+
+    likeness = described[rows] @ described.T
+    likeness[np.arange(len(rows)), rows] = -1
+    best = -np.sort(-likeness, axis=1)[:, :8]
+    reached = [likeness[at, found[1, found[0] == row]] for at, row in enumerate(rows)]
+    np.testing.assert_array_equal([-np.sort(-one) for one in reached], best)
+
+
+def test_memory_grows_by_less_than_the_thumbnails_take(monkeypatch):
+    monkeypatch.setattr(lookalikes, "_QUERIES", 16)  # what does not grow is small beside
+    images = noise(2000, np.random.default_rng(6))[:, :32, :32]
+    peaks = []
+
+    for count in (500, 2000):
+        tracemalloc.start()
+        find_lookalikes(images[:count])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    assert np.diff(peaks) / 1500 < 3 * 32 * 32

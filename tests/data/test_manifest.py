@@ -82,3 +82,23 @@ def test_classes_of_one_picture_are_compared_as_the_run_wrote_them(tmp_path):
     found, _ = apply_manifest(listing, manifest(tmp_path, [("a", "cat;dog", "train"), ("b", "", "test")]))
 
     assert [one.split for one in found.pictures] == ["train", "test"]
+
+
+def test_a_class_that_the_run_left_out_is_not_missed(tmp_path):
+    # Nothing of cow was in train, so the run had no such class, and wrote its pictures without it.
+    listing = Listing(
+        ("cat", "cow", "dog"), (Picture("a", (0, 1)), Picture("b", (1,)), Picture("c", (2,))), lambda chosen: iter(())
+    )
+    rows = [("a", "cat", "train"), ("b", "", "test"), ("c", "dog", "train")]
+
+    found, _ = apply_manifest(listing, manifest(tmp_path, rows))
+
+    assert [one.split for one in found.pictures] == ["train", "test", "train"]
+
+
+@pytest.mark.parametrize("label", ["cat;dog", "dog", ""])
+def test_of_several_classes_each_is_compared(tmp_path, label):
+    listing = Listing(("cat", "dog"), (Picture("a", (0,)), Picture("b", (0, 1))), lambda chosen: iter(()))
+
+    with pytest.raises(DataError, match="1 pictures have another class"):
+        apply_manifest(listing, manifest(tmp_path, [("a", label, "train"), ("b", "cat;dog", "test")]))

@@ -20,7 +20,7 @@ from transferkit.data import appending, prepare
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import list_folder
 from transferkit.data.prepare import picture_store, prepare_pictures
-from transferkit.data.reading import DecodedWhenAsked
+from transferkit.data.reading import Decoded, DecodedWhenAsked
 from transferkit.errors import CacheError, DataError, PictureError
 from transferkit.progress import Quiet
 from transferkit.recipe.data import DataSpec
@@ -200,12 +200,15 @@ def test_without_a_cache_the_second_run_reads_no_file_before_it_is_asked_for(old
     assert sorted(watched.read) == [2, 5]
 
 
-@pytest.mark.parametrize("keep_size", [True, False])
-def test_changed_file_is_noticed(old_folder, tmp_path, keep_size):
+@pytest.mark.parametrize("keep", ["size", "size and time", "neither"])
+def test_changed_file_is_noticed(old_folder, tmp_path, keep):
     prepared_of(list_folder(old_folder), tmp_path / "home")
     changed = old_folder / "class_1" / "4.png"
+    before = changed.stat()
     other = (old_folder / "class_2" / "6.png").read_bytes()
-    changed.write_bytes(other.ljust(changed.stat().st_size, b"\0") if keep_size else other)
+    changed.write_bytes(other if keep == "neither" else other.ljust(before.st_size, b"\0"))
+    if keep == "size and time":
+        os.utime(changed, ns=(before.st_atime_ns, before.st_mtime_ns))
     watched = Watched(old_folder)
 
     prepared = prepared_of(watched.listing, tmp_path / "home")
@@ -281,6 +284,19 @@ def test_file_that_cannot_be_read_is_tried_again(old_folder, tmp_path):
 
 
 # Interrupted and shared
+
+
+def test_slow_pictures_are_handed_to_the_store_as_soon_as_fast_ones(monkeypatch):
+    now_s, handed_over = [0.0], []
+    monkeypatch.setattr(appending, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    writer = SimpleNamespace(append=lambda digests, rows: handed_over.append(len(rows)))
+
+    with appending.appending(writer) as append:
+        for number in range(8):
+            append(Decoded(bytes([number]), np.zeros((2, 2, 3), np.uint8)))
+            now_s[0] += 0.3
+
+    assert handed_over == [5, 3]  # the first after a second
 
 
 class _Interrupting(Said):
@@ -477,7 +493,8 @@ def test_auto_takes_the_disk_then_memory_then_neither_and_says_so(old_folder, tm
 
     assert kinds == [StoredRows, np.ndarray, DecodedWhenAsked]
     assert len(said.lines) == 3
-    assert said.lines[1].endswith(f"{tmp_path / '1'} (cache.max_gb: 1e-09); prepared pictures: 24, 0.0 MB in memory")
+    assert f"have no room in {tmp_path / '1'} (cache.max_gb: 1e-09, " in said.lines[1]
+    assert said.lines[1].endswith(" MB free on that disk); prepared pictures: 24, 0.0 MB in memory")
     assert said.lines[2].endswith("prepared pictures: none are kept, 24 are decoded whenever asked for")
 
 

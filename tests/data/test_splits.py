@@ -107,6 +107,28 @@ def test_pictures_of_several_classes_are_shared_out_by_their_rarest():
         assert abs(own["validation"] - 0.2 * own.total()) <= 1
 
 
+@pytest.mark.parametrize("spec", [SplitSpec(validation=0.3, test=0.3), SplitSpec(fold="1/2"), SplitSpec(fold="2/2")])
+def test_a_class_that_is_never_the_rarest_of_its_pictures_trains_too(spec):
+    # The last class shares both its pictures with others.
+    pictures = [Picture("a", (0, 2)), Picture("b", (1, 2)), Picture("c", (0,)), Picture("d", (1,))]
+    pictures += [Picture(f"{n}.png", (3,)) for n in range(10)]
+
+    for seed in range(20):
+        splits = by_path(pictures, assign_splits(pictures, spec, seed=seed))
+
+        assert "train" in (splits["a"], splits["b"])
+        assert "train" in (splits["a"], splits["c"])
+        assert "train" in (splits["b"], splits["d"])
+
+
+def test_what_small_classes_cannot_spare_is_not_taken_from_the_next():
+    pictures = pictures_of({**dict.fromkeys(range(100), 1), 100: 40})
+
+    splits = by_path(pictures, assign_splits(pictures, SplitSpec(validation=0.2, test=0.1)))
+
+    assert Counter(splits[f"100/{n}.png"] for n in range(40)) == {"train": 28, "validation": 8, "test": 4}
+
+
 class TestGroups:
     """Pictures of one group stay together."""
 
@@ -128,6 +150,17 @@ class TestGroups:
 
         assert not straddling(pictures, splits)
         assert set(splits) == {"train", "validation", "test"}
+
+    def test_a_tie_is_decided_alike_in_whatever_order_the_pictures_of_a_group_are_listed(self):
+        # Groups that several splits lack to the same amount, as sums of thirds and quarters.
+        pictures = [Picture(f"{g}/{n}", n, group=str(g)) for g in range(8) for n in range(6) if (g + n) % 3]
+
+        for seed in range(10):
+            for spec in (SplitSpec(validation=0.3, test=0.3), SplitSpec(fold="1/2")):
+                first = by_path(pictures, assign_splits(pictures, spec, seed=seed))
+                second = by_path(pictures[::-1], assign_splits(pictures[::-1], spec, seed=seed))
+
+                assert first == second
 
     def test_shares_of_each_class_are_met_as_near_as_groups_allow(self):
         pictures = grouped({0: 200, 1: 100, 2: 50}, 4)
@@ -256,6 +289,15 @@ class TestFolds:
         pictures = pictures_of({0: 40, 1: 1})
 
         assert not any("1/0.png" in part for part in self.parts_of(pictures, 5))
+
+    def test_a_class_of_two_groups_is_tested_in_two_parts(self):
+        labels = {"a": [0, 0, 2, 2], "b": [0] * 6, "c": [0, 0, 2], "d": [0, 0, 1, 1], "e": [0, 1, 1, 1, 1, 1], "f": [1]}
+        pictures = [Picture(f"{name}{n}", one, group=name) for name, own in labels.items() for n, one in enumerate(own)]
+
+        parts = list(self.parts_of(pictures, 2))
+
+        assert ("a0" in parts[0]) != ("c0" in parts[0])
+        assert sorted(set.union(*parts)) == sorted(picture.path for picture in pictures)
 
     def test_groups_of_equal_size_are_dealt_evenly(self):
         pictures = [Picture(f"{n % 2}/{n}.png", n % 2, group=f"patient {n // 10}") for n in range(100)]

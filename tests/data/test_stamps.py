@@ -16,7 +16,7 @@ NOW_NS = 1_700_000_000 * 10**9
 
 
 def stamp_of(number, age_s=10.0):
-    return f"/photos/{number}.jpg\x00100\x00{NOW_NS - int(age_s * 1e9)}\x00{number}"
+    return f"/photos/{number}.jpg\x00100\x00{number}\x00{NOW_NS - int(age_s * 1e9)}\x00{NOW_NS}"
 
 
 def files_of(numbers, **settings):

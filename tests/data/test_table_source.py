@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,11 @@ def test_paths_are_relative_to_the_root_where_one_is_given(folder):
     assert list(rooted.read([0, 1])) == list(beside.read([0, 1]))
 
 
+def test_a_root_that_is_not_there_is_named(folder):
+    with pytest.raises(DataError, match="nowhere: no such folder, which data.source.root names"):
+        csv_of(folder, PLAIN, root=str(folder / "nowhere"))
+
+
 def test_odd_paths_are_found(folder):
     odd = ["with space.PNG", 'quote"s.png', "ünï😀.png", "-dash.png", "new\nline.png", "no_extension", "comma,.png"]
     for name in odd:
@@ -110,6 +116,48 @@ def test_odd_paths_are_found(folder):
     assert [one.path for one in listing.pictures] == [*odd, "0.png"]
 
 
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        (r"deep\1.png", "deep/1.png"),
+        (r".\deep\1.png", "./deep/1.png"),
+        ("deep/ü.png", "deep/u\u0308.png"),
+        ("deep/u\u0308.png", "deep/ü.png"),
+        (" deep/1.png ", "deep/1.png"),
+    ],
+    ids=["Windows", "Windows, from here", "macOS file", "macOS table", "space"],
+)
+def test_paths_are_found_as_people_and_other_systems_write_them(folder, written, name):
+    (folder / "deep").mkdir()
+    (folder / "0.png").rename(folder / name)
+
+    listing = csv_of(folder, f"path,label\n{written},a\n1.png,b\n")
+
+    assert [one.path for one in listing.pictures] == [name, "1.png"]
+    assert list(listing.read([0])) == [(folder / name).read_bytes()]
+    assert next(listing.stamps())
+
+
+def test_a_name_with_a_backslash_is_found_as_it_is(folder):
+    (folder / "deep").mkdir()
+    (folder / "0.png").rename(folder / r"deep\1.png")
+    (folder / "2.png").rename(folder / "deep" / "1.png")
+
+    listing = csv_of(folder, "path,label\ndeep\\1.png,a\n1.png,b\n")
+
+    assert list(listing.read([0])) == [(folder / r"deep\1.png").read_bytes()]
+
+
+def test_a_path_may_begin_in_the_home_folder(folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(folder))
+    (folder / "tables").mkdir()
+
+    listing = csv_of(folder / "tables", "path,label\n~/0.png,a\n../1.png,b\n")
+
+    assert [one.path for one in listing.pictures] == ["~/0.png", "../1.png"]
+    assert list(listing.read([0])) == [(folder / "0.png").read_bytes()]
+
+
 def test_a_name_that_is_no_utf8_spoils_no_other_row(folder):
     os.rename(folder / "2.png", os.fsencode(folder) + b"/\xff.png")
     path = folder / "labels.csv"
@@ -118,7 +166,7 @@ def test_a_name_that_is_no_utf8_spoils_no_other_row(folder):
     listing = list_table(CsvSource(path=str(path)), multi_label=False)
 
     assert classes_of(listing) == {"0.png": ("cat",), "\\udcff.png": ("dog",)}
-    assert reasons_of(listing) == [("1.png", r"line 4: label 'caf\udce9' is not printable")]
+    assert reasons_of(listing) == [("1.png", r"line 4: label 'caf\udce9' is no UTF-8; save the table as UTF-8")]
 
 
 def test_split_weight_and_group_columns_are_used_where_they_are(folder):
@@ -153,6 +201,8 @@ def test_columns_have_the_names_that_the_recipe_says(folder):
         ("path,labels", {}, "no column 'label'; did you mean 'labels'?\n    columns: path, labels\nSay which it is"),
         ("image_path,label", {}, "no column 'path'; did you mean 'image_path'?"),
         ("path,label", {"weight_column": "w"}, "no column 'w'\n    columns: path, label"),
+        ("path,cat,dog", {}, "Where each class has a column of its own, write the names"),
+        ("path,label,label", {}, "has 2 columns called 'label'; rename or remove the others"),
     ],
 )
 def test_a_missing_column_is_told_with_those_there_are(folder, header, settings, says):
@@ -170,6 +220,91 @@ def test_a_label_that_is_a_number_is_its_text(folder):
     assert list(classes_of(from_json).values()) == [("7",), ("7",), ("7",), ("7.5",)]
     assert from_csv.class_names == ("07", "7")
     assert from_parquet.class_names == ("7", "8")
+
+
+def test_labels_are_what_they_are_in_every_type_of_a_parquet_column(folder):
+    import pyarrow as arrow
+
+    paths = [f"{number}.png" for number in range(3)]
+    columns = [
+        (arrow.array(["a b", "c", None], arrow.large_string()), ["a b", "c"]),
+        (arrow.array(["a b", "c", None]).dictionary_encode(), ["a b", "c"]),
+        (arrow.array([b"a b", b"c", b""]), ["a b", "c"]),
+        (arrow.array([1, 0, None], arrow.int8()), ["1", "0"]),
+        (arrow.array([1, 0, float("nan")], arrow.float32()), ["1", "0"]),
+        (arrow.array([True, False, None]), ["True", "False"]),
+    ]
+
+    for labels, names in columns:
+        for kind in (arrow.string(), arrow.large_string(), arrow.binary()):
+            listing = parquet_of(folder, {"path": arrow.array(paths, kind), "label": labels})
+
+            assert list(classes_of(listing).items()) == [(paths[0], (names[0],)), (paths[1], (names[1],))]
+            assert [reason for _, reason in reasons_of(listing)] == ["row 3: has no label"]
+
+
+def test_an_index_column_and_names_with_dots_do_no_harm(folder):
+    columns = {"image.path": ["0.png", "1.png"], "label": ["a", "b"], "__index_level_0__": [7, 9]}
+
+    assert classes_of(parquet_of(folder, columns, path_column="image.path")) == {"0.png": ("a",), "1.png": ("b",)}
+
+
+@pytest.mark.parametrize("row", [[0, 1, 0], [1.0, 1.0], [True, False, False], [0, 0]])
+def test_rows_of_zeros_and_ones_are_no_lists_of_classes(folder, row):
+    with pytest.raises(DataError, match="column 'label' holds rows of zeros and ones") as caught:
+        jsonl_of(folder, {"path": "0.png", "label": [1]}, {"path": "1.png", "label": row}, multi_label=True)
+
+    assert "line 2" in str(caught.value)
+
+
+def test_lists_of_classes_may_be_numbers(folder):
+    listing = jsonl_of(folder, {"path": "0.png", "label": [0, 1]}, {"path": "1.png", "label": [7, 7]}, multi_label=True)
+
+    assert classes_of(listing) == {"0.png": ("0", "1"), "1.png": ("7",)}
+
+
+@pytest.mark.parametrize("content", ["path,label\n", "path,label\r\n\r\n"])
+def test_a_table_without_rows_says_so(folder, content):
+    with pytest.raises(DataError, match="labels.csv: has no rows"):
+        csv_of(folder, content)
+
+
+def test_where_paths_are_looked_up_is_told_where_they_are_the_fault(folder):
+    with pytest.raises(DataError, match="Paths are looked up in .*; another folder can be given as root"):
+        csv_of(folder, "path,label\ngone.png,a\n")
+    with pytest.raises(DataError) as caught:
+        csv_of(folder, "path,label\n0.png,\n")
+
+    assert str(caught.value).endswith("none of 1 rows can be used.\n  0.png: line 2: has no label")
+    with pytest.raises(DataError, match="set split_column to another one, or to '' for none"):
+        csv_of(folder, "path,label,split\n0.png,a,3\n")
+
+
+@pytest.mark.parametrize("what", ["split", "weight", "group"])
+def test_a_column_that_means_something_else_can_be_left_alone(folder, what):
+    text = f"path,label,{what}\n0.png,a,7\n1.png,b,7\n"
+
+    listing = csv_of(folder, text, **{f"{what}_column": ""})
+
+    assert [(one.split, one.weight, one.group) for one in listing.pictures] == [(None, 1.0, None)] * 2
+    assert listing.skipped == ()
+
+
+def test_files_are_not_kept_as_paths(folder):
+    rows = "".join(f"{number}.png,a\n" for number in range(6))
+    (folder / "many").mkdir()
+    for number in range(1000):
+        (folder / "many" / f"{number}.png").touch()
+        rows += f"many/{number}.png,b\n"
+    csv_of(folder, f"path,label\n{rows}")
+    tracemalloc.start()
+
+    listing = csv_of(folder, f"path,label\n{rows}")
+    held_bytes = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+
+    own_bytes = sum(sys.getsizeof(one) + sys.getsizeof(one.path) + 8 for one in listing.pictures)
+    assert held_bytes < 1.6 * own_bytes
 
 
 def test_bad_rows_are_left_out_with_their_line_and_the_reason(folder):
@@ -225,7 +360,9 @@ def test_a_line_that_is_no_json_object_is_left_out(folder, value):
     ("row", "reason"),
     [
         ({"label": "a"}, "has no path"),
-        ({"path": 7, "label": "a"}, "has no path"),
+        ({"path": " ", "label": "a"}, "has no path"),
+        ({"path": 7, "label": "a"}, "holds a number where a path is meant"),
+        ({"path": {"bytes": "x"}, "label": "a"}, "holds a dict where text or a number is meant"),
         ({"path": "1.png"}, "has no label"),
         ({"path": "1.png", "label": None}, "has no label"),
         ({"path": "1.png", "label": {"a": 1}}, "holds a dict where text or a number is meant"),

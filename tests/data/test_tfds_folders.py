@@ -95,6 +95,44 @@ def test_offline_run_without_the_data_says_where_it_belongs_and_what_to_do(folde
     assert not folders[0].exists()
 
 
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("cats_vs_dogs", "this run is offline"),
+        ("cats_vs_dog", "has no dataset 'cats_vs_dog'; did you mean 'cats_vs_dogs'"),
+        ("imdb_reviews", "does not have exactly one picture (Image) and one class label"),
+    ],
+)
+def test_only_our_own_words_are_shown(folders, name, says, capfd, caplog):
+    with pytest.raises(DataError) as caught:
+        list_tfds(TfdsSource(name=name))
+
+    assert says in str(caught.value)
+    assert len(str(caught.value).splitlines()) < 5
+    assert capfd.readouterr() == ("", "")
+    assert [record.message for record in caplog.records] == []
+
+
+@pytest.mark.parametrize("damage", ["no description", "cut file", "lost file"])
+def test_a_damaged_folder_is_named_with_what_to_do(folders, damage):
+    store(folders[0])
+    if damage == "no description":
+        next(folders[0].rglob("dataset_info.json")).unlink()
+    elif damage == "cut file":
+        shard = next(folders[0].rglob("*00000-of-00002"))
+        shard.write_bytes(shard.read_bytes()[:300])
+    else:
+        next(folders[0].rglob("*00000-of-00002")).unlink()
+
+    with pytest.raises(DataError, match="incomplete|truncated record|No such file") as caught:
+        list_tfds(SPEC)
+
+    assert str(folders[0] / "cats_vs_dogs") in str(caught.value)
+    assert "delete that folder; the next run prepares it anew" in str(caught.value)
+    assert "{{" not in str(caught.value)
+    assert "[Op" not in str(caught.value)
+
+
 def test_fetch_copies_what_is_prepared_so_that_one_folder_is_enough(folders, tmp_path, monkeypatch):
     store(folders[1])
     before = list_tfds(SPEC)

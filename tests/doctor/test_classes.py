@@ -60,6 +60,10 @@ def test_imbalance_is_graver_the_larger_it_is(smaller, severity):
     assert (found and found.severity) == severity
 
 
+def test_a_class_that_cannot_be_trained_is_no_imbalance():
+    assert "imbalance" not in kinds(train=[0, 400])
+
+
 def test_imbalance_that_the_recipe_treats_is_no_finding():
     assert "imbalance" not in kinds(spec=SPEC.model_copy(update={"imbalance": ClassWeight()}), train=[400, 20])
 

@@ -1,5 +1,7 @@
 """Which of two equal or similar pictures are named, how gravely, and which is left out."""
 
+import time
+
 from transferkit.doctor.duplicates import Places, find_alike, find_copies
 
 
@@ -96,3 +98,16 @@ def test_pictures_that_may_be_the_same_are_a_note_in_any_place_and_left_in():
     (found,) = find_alike(given, [(0, 1, 0.87)], grouped=False)
 
     assert (found.kind, found.severity, found.exclude) == ("perhaps_alike", "note", ())
+
+
+def test_many_copies_take_no_longer_than_their_number():
+    count = 20_000
+    one_file = places([0] * (count - 1) + [1]), [b"same"] * count
+    pairs = places([0] * count, own=["train", "test"] * (count // 2)), [b"%d" % (row // 2) for row in range(count)]
+    start_s = time.process_time()
+
+    conflict = by_kind(find_copies(*one_file))["copies_in_classes"]
+    straddling = by_kind(find_copies(*pairs))["copies_across_splits"]
+
+    assert time.process_time() - start_s < 4  # comparing each with each takes several times as long
+    assert (len(conflict.exclude), straddling.num) == (count, count // 2)

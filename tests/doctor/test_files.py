@@ -53,6 +53,16 @@ def test_one_picture_in_ten_may_be_unreadable_before_it_is_blocking():
     assert [one.path for one in few["unreadable"].exclude] == ["0.jpg", "1.jpg"]
 
 
+def test_pictures_over_the_limit_are_not_to_be_restored_but_may_be_allowed():
+    large, empty = (
+        found(scan_of(20, reasons=(reason,) + ("",) * 19))["unreadable"].advice
+        for reason in ("169.0 megapixels, over the limit of 100", "empty file")
+    )
+
+    assert "data.max_megapixels" in large
+    assert "data.max_megapixels" not in empty
+
+
 def test_what_the_source_left_out_is_listed_with_its_reason():
     skipped = (Skipped("row 3", "no such file"), Skipped("row 9", "no such file"))
 
@@ -80,6 +90,17 @@ def test_small_pictures_are_told_the_size_that_fits_most():
     assert "data.image_size: 32" in small.advice
 
 
+def test_a_long_picture_that_pad_reduces_is_not_small():
+    scan = scan_of(4, width=np.full(4, 400), height=np.full(4, 100))
+
+    kinds = {
+        resize: "small" in found(scan, spec=SPEC.model_copy(update={"resize": resize, "image_size": 224}))
+        for resize in ("crop", "stretch", "pad")
+    }
+
+    assert kinds == {"crop": True, "stretch": True, "pad": False}
+
+
 def test_what_an_extreme_shape_means_depends_on_the_recipe_s_resize():
     scan = scan_of(4, width=np.array([200, 200, 200, 2000]), height=np.full(4, 150))
 
@@ -90,6 +111,7 @@ def test_what_an_extreme_shape_means_depends_on_the_recipe_s_resize():
     assert crop.pictures[0].note == "2000 x 150 pixels, 8% of it shown"
     assert "choose data.resize: pad" in crop.advice
     assert "choose" not in pad.advice
+    assert (crop.severity, pad.severity) == ("warning", "note")  # following the advice ends the warning
 
 
 def test_transparency_that_all_pictures_have_is_no_finding():

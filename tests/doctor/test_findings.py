@@ -15,6 +15,12 @@ def test_findings_are_ordered_by_severity_and_otherwise_stay():
     assert [one.kind for one in by_severity(given)] == ["b", "d", "a", "c"]
 
 
+def test_leakage_stands_before_all_other_findings():
+    given = [finding(kind, "blocking") for kind in ("copies_in_classes", "copies_across_splits", "leakage")]
+
+    assert [one.kind for one in by_severity(given)] == ["leakage", "copies_across_splits", "copies_in_classes"]
+
+
 def test_only_a_blocking_finding_blocks():
     assert not has_blocking([finding("a", "note"), finding("b", "warning")])
     assert has_blocking([finding("a", "note"), finding("b", "blocking")])

@@ -50,34 +50,75 @@ def test_most_wrong_labels_among_the_embedded_pictures_are_found_and_features_ar
     features_of(recipe, load_pictures(recipe, listing, Quiet()), Quiet())
     progress = Listener()
 
-    (finding,) = find_mislabelled(recipe, noisy, progress=progress)
+    splits = {one.path: "test" if at % 2 else "train" for at, one in enumerate(noisy.pictures)}
+
+    (finding,) = find_mislabelled(recipe, noisy, splits, progress=progress)
 
     found = [one.path for one in finding.pictures]
     assert len(planted & set(found[: 2 * NUM_PLANTED])) >= 0.6 * NUM_PLANTED
     assert "features of the frozen part, train: all 484 pictures are stored already" in progress.lines
     assert (finding.kind, finding.severity, finding.exclude) == ("mislabelled", "warning", ())
     assert finding.num <= len(found) == len(set(found)) <= 2 * finding.num
-    assert len({len(row) for row in finding.table}) == 1
+    assert {len(row) for row in finding.table} <= {3}
+    assert all(int(count) > 1 for *_, count in finding.table[1:])
     classes = {one.path: listing.class_names[one.label] for one in noisy.pictures}
     for one in finding.pictures:
         assert one.note.startswith(f"labelled {classes[one.path]} (")
         assert f"looks like {classes[one.partner]} (" in one.note
-        assert one.partner_note == f"of {classes[one.partner]} the most alike"
+        assert one.note.endswith(f", in {splits[one.path]}")
+        assert one.partner_note == f"of {classes[one.partner]} the most alike, in {splits[one.partner]}"
 
 
-def test_the_title_counts_every_picture_that_is_listed_and_none_that_is_sure_is_missing(clipart, monkeypatch):
+@pytest.fixture
+def found(clipart, monkeypatch):
+    """`found(suspects, splits)`: the finding about these suspects among the 484 pictures."""
     recipe, listing = clipart
+
+    def found(suspects, splits=None):
+        monkeypatch.setattr(labels, "features_of", lambda *_: None)
+        monkeypatch.setattr(labels, "suspect_labels", lambda *_, **__: suspects)
+        return next(find_mislabelled(recipe, listing, splits or {}, progress=Quiet()))
+
+    return found
+
+
+def suspect(row, probability_of_label=0.1, confident=True):
+    return Suspect(row, 0, 1, probability_of_label, 0.9, row - 500.0, confident, (400,))
+
+
+def test_the_title_counts_every_picture_that_is_listed_and_none_that_is_sure_is_missing(clipart, found):
     sure = {5, 7}  # of eight, the worst first
-    suspects = tuple(Suspect(row, 0, 1, 0.1, 0.9, row - 10.0, row in sure, (9,)) for row in range(8))
-    monkeypatch.setattr(labels, "features_of", lambda *_: None)
-    monkeypatch.setattr(labels, "suspect_labels", lambda *_, **__: suspects)
-    paths = [picture.path for picture in listing.pictures]
+    paths = [picture.path for picture in clipart[1].pictures]
 
-    (finding,) = find_mislabelled(recipe, listing, progress=Quiet())
+    finding = found([suspect(row, confident=row in sure) for row in range(8)])
 
-    assert finding.title == "2 pictures may be mislabelled, and 2 others perhaps"
+    assert finding.title.startswith("2 pictures may be mislabelled, and 2 others perhaps")
     assert [paths.index(one.path) for one in finding.pictures] == [0, 1, 5, 7]
     assert finding.num == 2
+
+
+def test_all_that_may_be_mislabelled_are_listed_however_many(found):
+    finding = found([suspect(row, confident=row % 2 == 0) for row in range(400)])
+
+    assert len(finding.pictures) == 400
+
+
+@pytest.mark.parametrize(
+    ("num_sure", "probability", "severity"), [(5, 0.01, "warning"), (4, 0.01, "note"), (40, 0.1, "note")]
+)
+def test_a_few_that_are_hardly_of_their_class_are_a_note(found, num_sure, probability, severity):
+    finding = found([suspect(row, probability) for row in range(num_sure)])
+
+    assert finding.severity == severity
+    assert ("more likely unusual" in finding.title) == (severity == "note")
+
+
+def test_suspects_in_the_test_split_are_counted(clipart, found):
+    splits = {picture.path: "test" for picture in clipart[1].pictures[:2]}
+
+    finding = found([suspect(row) for row in range(5)], splits)
+
+    assert "falsify it (2 of these are there)" in finding.meaning
 
 
 @pytest.mark.parametrize(
@@ -91,7 +132,7 @@ def test_the_title_counts_every_picture_that_is_listed_and_none_that_is_sure_is_
 def test_what_cannot_be_examined_is_said_before_anything_is_read(changes, reason):
     recipe = load_recipe("quickstart", changes)
 
-    (finding,) = find_mislabelled(recipe, None, progress=Quiet())
+    (finding,) = find_mislabelled(recipe, None, {}, progress=Quiet())
 
     assert finding.kind == "labels_not_examined"
     assert finding.severity == "note"

@@ -1,8 +1,11 @@
 """One file from a server on this machine that does what servers and lines do to people."""
 
+import errno
 import gzip
 import hashlib
+import io
 import multiprocessing
+import re
 import socket
 import threading
 import time
@@ -254,6 +257,128 @@ def test_server_that_never_works_is_given_up_in_time(web, target, trouble):
     assert len(web.asked) > 1
 
 
+def test_server_that_trickles_is_given_up_in_time(web, target):
+    def trickle(asked):
+        asked.send_response(200)
+        asked.send_header("Content-Length", str(len(CONTENT)))
+        asked.end_headers()
+        for place in range(200):
+            asked.wfile.write(CONTENT[place : place + 1])
+            time.sleep(0.05)
+
+    web.always = trickle
+    start_s = time.monotonic()
+
+    message = fail(web, target)
+
+    assert time.monotonic() - start_s < 4
+    assert re.search(r"only \d+ bytes came in 1 s", message)
+
+
+def test_server_that_sends_a_little_more_each_time_is_given_up_in_time(web, target):
+    def send_ten_more(asked):
+        place = int((asked.headers["Range"] or "bytes=0-")[6:-1])
+        asked.send_file(until=place + 10)
+
+    web.always = send_ten_more
+    start_s = time.monotonic()
+
+    message = fail(web, target)
+
+    assert time.monotonic() - start_s < 4
+    assert "the connection ended early" in message
+    assert web.asked[-1][1] > "bytes=10-"
+
+
+def test_how_long_it_is_tried_is_said_before_and_after(web, target, monkeypatch, told):
+    monkeypatch.setattr(transfer, "PATIENCE_S", 1.5)
+    web.always = refuse(503)
+
+    with pytest.raises(DownloadError, match=r"HTTP 503 Service Unavailable \(tried for [12] s\)"):
+        download_file(web.url(NAME), target, progress=told)
+
+    assert re.search(r"trying again in 0\.\d s, for 1 s at most|for 2 s at most", told.lines[0])
+
+
+def test_page_in_place_of_a_file_is_shown(web, target):
+    web.always = lambda asked: asked.send_file(b"<!DOCTYPE html><title>Sign in</title>")
+
+    assert "37 bytes, which begin with b'<!DOCTYPE html><title>Sign in" in fail(web, target)
+
+
+def test_server_that_speaks_no_http_is_told_so(web, target):
+    def speak(asked):
+        asked.wfile.write(b"\0\1 hello\r\n\r\n")
+
+    web.always = speak
+
+    assert "what answers is no web server" in fail(web, target)
+
+
+@pytest.mark.parametrize(
+    "place", ["file:///etc/hostname", "ftp://127.0.0.1/x", "/file.bin"], ids=["file", "ftp", "loop"]
+)
+def test_redirection_out_of_the_web_or_in_a_circle_is_refused(web, target, place):
+    def redirect(asked):
+        asked.send_response(302)
+        asked.send_header("Location", place)
+        asked.send_header("Content-Length", "0")
+        asked.end_headers()
+
+    web.always = redirect
+
+    fail(web, target)
+
+    assert names_beside(target) == []
+
+
+def test_redirection_to_another_host_is_followed(web, target):
+    def redirect(asked):
+        asked.send_response(302)
+        asked.send_header("Location", web.url("there.bin").replace("127.0.0.1", "localhost"))
+        asked.send_header("Content-Length", "0")
+        asked.end_headers()
+
+    web.files["there.bin"] = CONTENT
+    web.answers = [redirect]
+
+    download_file(web.url(NAME), target, digest=DIGEST)
+
+    assert target.read_bytes() == CONTENT
+
+
+def test_file_without_an_end_does_not_keep_the_disk_full(web, target, monkeypatch):
+    class FullDisk(io.BytesIO):
+        def write(self, piece):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def send_without_length(asked):
+        asked.send_response(200)
+        asked.end_headers()
+        asked.wfile.write(CONTENT)
+
+    web.always = send_without_length
+    monkeypatch.setattr(transfer.Partial, "open", lambda _: FullDisk())
+
+    assert "No space left on device" in fail(web, target)
+    assert names_beside(target) == []
+
+
+def test_chunks_that_end_early_are_not_taken_for_the_file(web, target):
+    def send_some_chunks(asked):
+        asked.protocol_version = "HTTP/1.1"
+        asked.send_response(200)
+        asked.send_header("Transfer-Encoding", "chunked")
+        asked.end_headers()
+        asked.wfile.write(b"10000\r\n" + CONTENT[:0x10000] + b"\r\n10000\r\nabc")
+        asked.close_connection = True
+
+    web.always = send_some_chunks
+
+    assert "the connection ended early" in fail(web, target, digest=None)
+    assert not target.exists()
+
+
 def test_server_s_own_time_to_wait_is_kept(web, target, monkeypatch):
     monkeypatch.setattr(transfer, "PATIENCE_S", 5.0)
     web.answers = [refuse(503, Retry_After="1")]
@@ -347,7 +472,9 @@ def test_name_lookup_that_hangs_is_an_error_in_time(target, monkeypatch):
 def test_disk_without_room_is_told_before_anything_is_written(web, target, monkeypatch):
     monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
 
-    assert "the disk has 0 MB free" in fail(web, target)
+    message = fail(web, target)
+
+    assert f"the disk of {target.parent} has 0 MB free" in message
 
 
 def test_folder_that_cannot_be_made_is_named(web, target):

@@ -23,6 +23,8 @@ import hashlib, os, resource, signal, subprocess, sys, time
 from pathlib import Path
 import numpy as np
 from transferkit.errors import CacheError
+from transferkit.progress import Quiet
+from transferkit.stop import StoppableProgress, on_sigterm
 from transferkit.store import writer as store_writer
 from transferkit.store.rows import RowStore
 
@@ -34,6 +36,10 @@ def rows_of(numbers):
 
 def say(*words):
     print(*words, flush=True)
+
+class Said(Quiet):
+    def say(self, line):
+        say(line)
 
 def append_missing(writer, pause_s=0):
     missing = np.flatnonzero(store.find(digests) < 0)
@@ -155,7 +161,7 @@ def test_process_killed_with_the_lock_gives_it_free(tmp_path, start):
     holder = start(tmp_path, 'with store.writer():\n    say("locked")\n    sys.stdin.readline()')
     assert line_of(holder) == "locked"
     waiter = start(
-        tmp_path, 'with store.writer(on_wait=lambda: say("waiting")) as writer: say("mine", append_missing(writer))'
+        tmp_path, 'with store.writer(progress=Said(), waiting="waiting") as writer: say("mine", append_missing(writer))'
     )
     assert line_of(waiter) == "waiting"
 
@@ -164,9 +170,36 @@ def test_process_killed_with_the_lock_gives_it_free(tmp_path, start):
     assert said_by(waiter) == [f"mine {NUM_ROWS}"]
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_process_that_waits_ends_at_once_when_told_to_and_leaves_the_other_alone(tmp_path, start, number):
+    holder = start(
+        tmp_path,
+        'with store.writer() as writer:\n    say("locked")\n    sys.stdin.readline()\n    append_missing(writer)',
+    )
+    assert line_of(holder) == "locked"
+    waiter = start(
+        tmp_path,
+        """
+try:
+    with on_sigterm() as stop, store.writer(progress=StoppableProgress(Said(), stop), waiting="waiting"):
+        say("mine")
+except KeyboardInterrupt:
+    sys.exit(130)
+""",
+    )
+    assert line_of(waiter) == "waiting"
+
+    waiter.send_signal(number)
+
+    assert waiter.wait(timeout=10) == 128 + number
+    assert waiter.stdout.read() == ""
+    assert said_by(holder) == []
+    assert right_rows(tmp_path) == NUM_ROWS
+
+
 def test_second_process_waits_then_finds_the_rows_and_appends_nothing(tmp_path, start):
     script = """
-with store.writer(on_wait=lambda: say("waiting")) as writer:
+with store.writer(progress=Said(), waiting="waiting") as writer:
     say("locked")
     sys.stdin.readline()
     say("appended", append_missing(writer))

@@ -91,6 +91,20 @@ def test_a_later_fold_prepares_nothing_and_computes_only_features_of_what_tested
 
 
 @pytest.mark.model
+def test_what_each_fold_finds_is_said_once_and_kept_by_each(done):
+    _, result, lines = done
+
+    found = [line for line in lines if line.startswith("data, warning: ")]
+
+    assert found
+    assert not [line for line in lines[lines.index("fold 2 of 2") :] if line in found]
+    kept = [json.loads((result.run_dir / f"fold-{number}" / "data_findings.json").read_text()) for number in (1, 2)]
+    assert all(
+        f"data, warning: {one['title']}" in found for fold in kept for one in fold if one["severity"] == "warning"
+    )
+
+
+@pytest.mark.model
 def test_finished_folds_are_not_run_again(done):
     tuner, result, _ = done
     (result.run_dir / "kfold.json").unlink()
@@ -203,3 +217,17 @@ def test_thresholds_of_each_run_count_where_pictures_have_several_classes(tmp_pa
     assert together["accuracy"] == 1.0
     # a is ranked 0.6 (wrong), 0.4, 0.3: precisions 1/2 and 2/3 where it is found; b is ranked rightly.
     assert together["mean_average_precision"] == pytest.approx(((1 / 2 + 2 / 3) / 2 + 1) / 2)
+
+
+def test_a_class_whose_name_holds_the_separator_is_one_class(tmp_path):
+    rows = [("test", "a;b;c", 0.9, 0.8), ("test", "c", 0.1, 0.9), ("test", "a;b", 0.7, 0.2)]
+    run = write_predictions(tmp_path / "1", ["a;b", "c"], rows)
+    thresholds = [{"name": name, "threshold": 0.5} for name in ("a;b", "c")]
+    guess = {"class_names": ["a;b"]}
+
+    report = pool_predictions(
+        [(run, {"per_class": thresholds, "mean_average_precision": 1.0, "majority_baseline": guess})]
+    )
+
+    assert [one["support"] for one in report["per_class"]] == [2, 2]
+    assert report["accuracy"] == 1.0

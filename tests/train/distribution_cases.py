@@ -9,7 +9,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from keras import layers
 from transferkit.backbones.preprocess import minus_one_to_one
 from transferkit.backbones.spec import BackboneSpec
 from transferkit.check import check_draft
+from transferkit.data.balance import balance_training
 from transferkit.data.load import Data
 from transferkit.model.classifier import build_classifier, probability_model
 from transferkit.progress import Quiet
@@ -28,6 +30,8 @@ from transferkit.recipe.draft import draft_values
 from transferkit.recipe.recipe import RuntimeSpec
 from transferkit.schedule.schedule import resolve_schedule
 from transferkit.train.apply import apply_trainable
+from transferkit.train.batch_norm import statistics_of_whole_batches
+from transferkit.train.batches import batch_labels
 from transferkit.train.checkpoint import Checkpoints
 from transferkit.train.cluster import CLUSTER_VARIABLE, find_cluster
 from transferkit.train.copies import WeightCopies
@@ -36,8 +40,10 @@ from transferkit.train.forward import compute_outputs
 from transferkit.train.loop import train
 from transferkit.train.phase_run import PhaseRun
 from transferkit.train.placement import open_strategy
+from transferkit.train.trainer import COUNT
 
 NUM_CLASSES, SIZE_PX, BATCH_SIZE = 3, 32, 8
+NUM_UNEVEN = 7
 
 Arrays = dict[str, np.ndarray]
 
@@ -91,6 +97,33 @@ def make_data(num_train: int, num_validation: int = 13, *, weighted: bool = Fals
     )
 
 
+def with_several_classes(data: Data) -> Data:
+    """All classes for every other picture."""
+    odd = np.arange(len(data.labels))[:, None] % 2 == 1
+    return replace(data, labels=np.eye(NUM_CLASSES, dtype=bool)[data.labels] | odd)
+
+
+def with_few_reds(data: Data) -> Data:
+    """Without two thirds of one class's training pictures."""
+    rows = data.rows["train"]
+    kept = (data.labels[rows] > 0) | (np.arange(len(rows)) % 3 == 0)
+    return replace(data, rows={**data.rows, "train": rows[kept]})
+
+
+class Stopping(Checkpoints):
+    """Ends the run, as Ctrl-C does, when it has written so many checkpoints."""
+
+    def __init__(self, folder: Path, *, after: int) -> None:
+        super().__init__(folder)
+        self._left = after
+
+    def write(self, meta: Any, arrays: Any) -> None:
+        super().write(meta, arrays)
+        self._left -= 1
+        if not self._left:
+            raise KeyboardInterrupt
+
+
 class Recorded(Checkpoints):
     """Keeps checkpoints in memory."""
 
@@ -113,6 +146,7 @@ class Run:
         num_train: int,
         precision: str = "float32",
         weighted: bool = False,
+        few_reds: bool = False,
         **sections: Any,
     ):
         defaults = {"name": "phase", "train": "all", "epochs": 4, "learning_rate": 1e-2}
@@ -125,6 +159,10 @@ class Run:
         }
         self.recipe = check_draft(draft_values(values, source="test"))
         self.data = make_data(num_train, weighted=weighted)
+        if self.recipe.multi_label:
+            self.data = with_several_classes(self.data)
+        if few_reds:
+            self.data = with_few_reds(self.data)
         with strategy.scope():
             self.classifier = build_classifier(
                 self.recipe.model, TOY, image_size_px=SIZE_PX, num_classes=NUM_CLASSES, seed=0, precision=precision
@@ -132,7 +170,7 @@ class Run:
         self.schedule = resolve_schedule(
             self.recipe.phases,
             stages=self.classifier.stages,
-            steps_per_epoch=-(-num_train // BATCH_SIZE),
+            steps_per_epoch=balance_training(self.data, self.recipe.data).steps_per_epoch(BATCH_SIZE),
             augment=bool(self.recipe.augment),
         )
         common = {"recipe": self.recipe, "precision": precision, "strategy": strategy, "progress": Quiet()}
@@ -215,6 +253,70 @@ class Comparison:
 
     def _run(self, strategy: Any, phases: Iterable[dict], num_train: int, options: dict) -> Run:
         return Run(strategy, phases, num_train=num_train, **options)
+
+    def first_step(self, phase: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        """How far apart the gradients and sums of one step are, of weighted pictures that nobody can share evenly."""
+        phase = {"optimizer": {"name": "sgd", "momentum": 0.9}, "weight_decay": 0.0, **phase}
+        found = []
+        for strategy in (self.single, self.replicated):
+            run = self._run(strategy, [phase], 40, {"weighted": True, **options}).phase_run()
+            data, rows = run._data, run._data.rows["train"]
+            batch = data.images[rows], batch_labels(data.labels[rows], run._balance.weights)
+            own = [one[:NUM_UNEVEN][strategy.own_rows(NUM_UNEVEN)] for one in batch]
+            run.steps.run(*own, num_rows=NUM_UNEVEN, step=0, rate=1.0)
+            # At a rate of 1 the momentum after the first step is minus the gradient.
+            gradients = np.concatenate([one.numpy().ravel() for one in run.trainer.optimizer.momentums])
+            found.append((gradients, run.steps.read_sums()))
+        (one, sums), (two, more_sums) = found
+        return {
+            "gradients": float(np.linalg.norm(one - two) / np.linalg.norm(one)),
+            "sums": largest((sums - more_sums) / np.maximum(1.0, sums)),
+            "rows": float(sums[COUNT]),
+        }
+
+    def moments(self) -> dict[str, Any]:
+        """Batch norm over uneven replicas, of numbers whose spread is far below their mean."""
+        strategy = self.replicated
+        with strategy.scope():
+            pixels = keras.Input((4, 4, 3))
+            layer = layers.BatchNormalization(momentum=0.0)  # it stores the statistics of the last batch
+            network = keras.Model(pixels, layer(pixels))
+        numbers = np.random.default_rng(0).normal(1000, 1, (NUM_UNEVEN, 4, 4, 3)).astype(np.float32)
+
+        @tf.function
+        def normalise(rows: Any) -> None:
+            strategy.distribution.run(lambda own: network(own, training=True), args=(rows,))
+
+        shares = [strategy.shares(NUM_UNEVEN)[replica] for replica in strategy.own_replicas]
+        with statistics_of_whole_batches(network):
+            normalise(strategy.per_replica([tf.constant(numbers[one]) for one in shares]))
+        mean, variance = (one.numpy().astype(float) for one in (layer.moving_mean, layer.moving_variance))
+        truth = numbers.astype(float)
+        return {
+            "mean": largest(mean / truth.mean(axis=(0, 1, 2)) - 1),
+            "variance": largest(variance / truth.var(axis=(0, 1, 2)) - 1),
+            "restored": layer._moments == type(layer)._moments.__get__(layer),
+        }
+
+    def resumed(self) -> dict[str, Any]:
+        """Oversampled pictures of different weight, trained straight through and stopped within the second epoch."""
+        imbalance = {"source": "sample", "image_size": SIZE_PX, "batch_size": BATCH_SIZE, "imbalance": "oversample"}
+        options = {"weighted": True, "few_reds": True, "data": imbalance, "checkpoint": {"every": "1 steps"}}
+        phase = {"train": {"last_stages": 1}, "optimizer": "adamw", "batch_norm": "train", "epochs": 2}
+        folder, ends = Path(tempfile.mkdtemp()), []
+        for checkpoints in (Recorded(), Stopping(folder, after=7), Checkpoints(folder)):
+            run = Run(self.replicated, [phase], num_train=37, **options)
+            training = train(run.classifier, run.data, run.schedule, checkpoints=checkpoints, **run.common)
+            weights = {path: one.numpy() for path, one in run.classifier.weights().items()}
+            ends.append((weights, training))
+        (straight, undisturbed), (_, stopped), (later, gone_on) = ends
+        return {
+            "steps_per_epoch": run.schedule[0].steps_per_epoch,
+            "epochs": [len(training.epochs) for _, training in ends],
+            "interrupted": stopped.interrupted,
+            "apart": apart(straight, later, among=""),
+            "same_history": undisturbed.epochs == gone_on.epochs,
+        }
 
     def overflow(self) -> dict[str, Any]:
         """A step in float16 whose gradients are finite on the first replica only, then an ordinary one."""
@@ -309,7 +411,9 @@ class Comparison:
         model.save(path)
         loaded = self.single.forward([keras.saving.load_model(path, compile=False)])
         (there,) = compute_outputs(loaded, run.data.images, np.arange(20), strategy=self.single)
-        return {"apart": largest(here - there), "sum": float(here.sum())}
+        # Other backends refuse to load a layer that is to be synchronized.
+        needs_tensorflow = [one.name for one in model.layers if getattr(one, "synchronized", False)]
+        return {"apart": largest(here - there), "sum": float(here.sum()), "needs_tensorflow": needs_tensorflow}
 
     def cases(self) -> dict[str, Any]:
         sgd, loss = {"optimizer": "sgd"}, {"cross_entropy": {"label_smoothing": 0.1}}
@@ -318,6 +422,7 @@ class Comparison:
         odd = {"source": "sample", "image_size": SIZE_PX, "batch_size": 7}
         penalty = {"weights": "none", "head": {"weight_decay": 0.1, "dropout": 0.0}}
         learns = {**sgd, "batch_norm": "train"}
+        several = {"source": {"csv": "several.csv"}, "image_size": SIZE_PX, "batch_size": BATCH_SIZE}
         return {
             "adamw": lambda: self.trained({"weight_decay": 0.1, "stage_decay": 0.5, "ema": 0.9}),
             "clipped": lambda: self.trained({"optimizer": {"name": "sgd", "momentum": 0.9}, "clip_norm": 0.05}),
@@ -331,8 +436,23 @@ class Comparison:
                 runtime={"gradient_accumulation_steps": 3},
                 weighted=True,
             ),
+            "balanced": lambda: self.trained(
+                sgd,
+                num_train=37,
+                data={"source": "sample", "image_size": SIZE_PX, "batch_size": BATCH_SIZE, "imbalance": "class_weight"},
+                loss={"focal": {"gamma": 2.0}},
+                weighted=True,
+            ),
             "two_phases": lambda: self.trained(warm_up, last_stage, num_train=33, data=odd),
             "head": lambda: self.trained({"train": "head"}),
+            "first_frozen": lambda: self.first_step({"l2_sp": 0.1}, loss=loss),
+            "first_affine": lambda: self.first_step({"batch_norm": "affine"}, loss="focal"),
+            "first_train": lambda: self.first_step({"batch_norm": "train"}, data=several, loss="binary_cross_entropy"),
+            "first_balanced": lambda: self.first_step(
+                {"batch_norm": "train"}, few_reds=True, data={**odd, "imbalance": "class_weight"}
+            ),
+            "moments": self.moments,
+            "resumed": self.resumed,
             "overflow": self.overflow,
             "draws": self.draws,
             "features": self.features,

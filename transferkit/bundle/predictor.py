@@ -14,6 +14,7 @@ from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import read_picture_file
 from transferkit.data.middle import middle_of, prepared_size_px
 from transferkit.data.pixels import encode_picture, take_pictures
+from transferkit.data.reading import in_threads
 from transferkit.errors import DataError, PictureError
 from transferkit.evaluate.thresholds import DEFAULT_THRESHOLD, name_found
 from transferkit.progress import Progress, Quiet
@@ -95,7 +96,7 @@ class Predictor:
         return found
 
     def _predict_chunk(self, files: Sequence[Path], read: Iterable[bytes | PictureError]) -> list[Prediction]:
-        decoded = [self._decode(encoded) for encoded in read]
+        decoded = list(in_threads(self._decode, read))
         good = [pixels for pixels in decoded if not isinstance(pixels, PictureError)]
         rows = iter(self._probabilities(np.stack(good)) if good else ())
         return [
@@ -132,6 +133,8 @@ class Predictor:
             return error
 
     def _of(self, file: Path, values: np.ndarray) -> Prediction:
+        if not np.isfinite(values).all():
+            return Prediction(str(file), (), {}, "the model gives no numbers for it")
         by_name = {name: float(value) for name, value in zip(self.class_names, values, strict=True)}
         found = name_found(values, self.class_names, self.thresholds)
         return Prediction(str(file), tuple(sorted(found, key=lambda name: -by_name[name])), by_name)

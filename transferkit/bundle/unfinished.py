@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -65,8 +66,10 @@ def check_run_dir(path: Path, *, recipe: Recipe, overwrite: bool = False, resume
         Whether the run that is there goes on; otherwise a new one begins.
 
     Raises:
-        RunFolderError: the folder is no run folder, or its run is finished, of another recipe, or running just now.
+        RunFolderError: the folder is no run folder or cannot be written to, or its run is finished, of another recipe,
+            or running just now.
     """
+    _refuse_unwritable(path)
     goes_on = _decide(path, recipe, overwrite=overwrite, resume=resume)
     if (path / _LOCK).exists():
         with _locked(path):
@@ -119,6 +122,18 @@ def _decide(path: Path, recipe: Recipe, *, overwrite: bool, resume: bool) -> boo
     if differences := recipe_differences(path, recipe):
         raise RunFolderError(_other_recipe(path, differences))
     return True
+
+
+def _refuse_unwritable(path: Path) -> None:
+    """As far as can be seen without writing."""
+    there = next(one for one in (path.absolute(), *path.absolute().parents) if os.path.exists(one))
+    is_here = there == path.absolute()
+    if not there.is_dir():
+        what = "is a file; it is left alone" if is_here else f"cannot be made: {there} is a file"
+        raise RunFolderError(f"{path} {what}. Name another --run-dir.")
+    if not os.access(there, os.W_OK | os.X_OK | (os.R_OK if is_here else 0)):
+        what = "cannot be read or written to" if is_here else f"cannot be made: {there} cannot be written to"
+        raise RunFolderError(f"{path} {what}. Allow it, or name another --run-dir.")
 
 
 def _is_free(path: Path) -> bool:

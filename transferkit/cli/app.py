@@ -6,14 +6,27 @@ import sys
 from typing import Annotated
 
 import typer
+import typer.core
 
 import transferkit
 from transferkit.cli import cache, check, doctor, fetch, finetune, plan, predict, recipe, show
+from transferkit.cli.options import with_fetch_command
 from transferkit.errors import TransferkitError
 
 INTERRUPTED = 130
 
+
+class _Verbs(typer.core.TyperGroup):
+    def invoke(self, ctx: typer.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:  # of which typer itself would say nothing
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Verbs,
     help="Fine-tune ImageNet backbones on your own pictures.",
     no_args_is_help=True,
     add_completion=False,
@@ -52,16 +65,16 @@ def main() -> None:
     Exit codes: 0 done, 1 our fault (with traceback), 2 the user's, 75 another process of the run is gone, 130
     interrupted, 143 stopped by SIGTERM.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # names of files and classes may hold what the terminal has no letter for
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except SystemExit as leave:
         _leave(leave.code)
     except TransferkitError as error:
-        print(error, file=sys.stderr)
+        print(with_fetch_command(str(error)), file=sys.stderr)
         _leave(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        _leave(INTERRUPTED)
     except BrokenPipeError:  # such as `| head`
         sys.stderr.close()
         sys.exit(0)

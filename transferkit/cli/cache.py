@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -34,7 +35,8 @@ def list_stores(folder: Folder = None) -> None:
             justify = "right" if name in ("rows", "size") else "left"
             table.add_column(name, justify=justify, no_wrap=name != "for", overflow="fold")
         for one in stores:
-            used = time.strftime("%Y-%m-%d %H:%M", time.localtime(one.size.used_ns / 1e9))
+            moment = time.localtime(one.size.used_ns / 1e9)
+            used = time.strftime("%Y-%m-%d %H:%M", moment) if one.size.used_ns else "unknown"
             size = show_bytes(one.size.num_bytes)
             table.add_row(one.kind, Text(one.about or "damaged"), f"{one.num_rows:,}", size, used)
         for one in folders:
@@ -54,7 +56,13 @@ def list_stores(folder: Folder = None) -> None:
 def clear(
     kind: Annotated[
         Literal["pictures", "features", "lookalikes", "archives", "weights", "tensorflow_datasets"] | None,
-        typer.Option("--kind", help="Remove this kind alone; the last three are downloads."),
+        typer.Option(
+            "--kind",
+            metavar="KIND",
+            help="Remove this kind alone: pictures, features, lookalikes; downloads: archives, weights, "
+            "tensorflow_datasets.",
+            show_default=False,
+        ),
     ] = None,
     folder: Folder = None,
 ) -> None:
@@ -68,7 +76,8 @@ def clear(
     root = _root(folder)
     gone, left = remove_stores(root, kind) if kind in (None, *KINDS) else ([], [])
     if kind in (None, "pictures"):
-        (root / STAMPS_FILE).unlink(missing_ok=True)
+        with suppress(OSError):  # it may be missing, and does no harm where it cannot be removed
+            (root / STAMPS_FILE).unlink()
     num_gone, num_left, freed = len(gone), len(left), sum(one.size.num_bytes for one in gone)
     for one in list_folders(root):
         if one.kind == (kind or "lookalikes"):

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from transferkit.cli.options import OfflineOption, SetOption
+from transferkit.cli.options import OfflineOption, SetOption, note_recipe
 from transferkit.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
@@ -32,7 +32,9 @@ def doctor(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE|FOLDER", help="A recipe file, a shipped recipe's name, or a folder of pictures."
+            metavar="RECIPE|FOLDER",
+            callback=note_recipe,
+            help="A recipe file, a shipped recipe's name, or a folder of pictures.",
         ),
     ],
     changes: SetOption = None,
@@ -47,9 +49,12 @@ def doctor(
     offline: OfflineOption = False,
 ) -> None:
     """Examine the pictures of a recipe: bad files, duplicates, leakage, labels, classes."""
+    from transferkit.bundle.run_folder import atomic_file, write_json
     from transferkit.data.source import find_files
     from transferkit.doctor.examine import examine
     from transferkit.doctor.findings import REPORT, has_blocking
+    from transferkit.doctor.page import render_page
+    from transferkit.doctor.record import record_of
     from transferkit.progress import ConsoleProgress
 
     console = Console(soft_wrap=True)
@@ -57,21 +62,25 @@ def doctor(
     find_files(recipe.data)
     out = out or Path(f"doctor-{recipe.name}")
     _make_folder(out)
-    if not quick:
-        _start_engine(recipe)
+    report, page, progress = out / REPORT, (out / REPORT).with_suffix(".html"), ConsoleProgress(console)
     try:
-        examination = examine(recipe, quick=quick, progress=ConsoleProgress(console))
+        if not quick:
+            _start_engine(recipe)
+        examination = examine(recipe, quick=quick, progress=progress)
+        html = render_page(examination, json_path=str(report), progress=progress)
     except BaseException:
         with suppress(OSError):  # it has older reports in it
             out.rmdir()
         raise
-    report = out / REPORT
     edited = _keep_edited(report)
-    page = _write(examination, report)
+    write_json(report, record_of(examination, json_path=str(report)))
+    with atomic_file(page) as file:
+        file.write(html)
     _show(examination, console, report=report)
     if edited:
         text = f"{report} had been edited: that list is now {edited}, and {report} is new"
         console.print(text, markup=False, highlight=False)
+    _show_end(examination, console, report=report)
     console.print(f"page: {page}", markup=False, highlight=False)
     if strict and has_blocking(examination.findings):
         raise typer.Exit(1)
@@ -160,18 +169,6 @@ def _keep_edited(report: Path) -> Path | None:
     return kept
 
 
-def _write(examination: "Examination", report: Path) -> Path:
-    from transferkit.bundle.run_folder import atomic_file, write_json
-    from transferkit.doctor.page import render_page
-    from transferkit.doctor.record import record_of
-
-    page = report.with_suffix(".html")
-    write_json(report, record_of(examination, json_path=str(report)))
-    with atomic_file(page) as file:
-        file.write(render_page(examination, json_path=str(report)))
-    return page
-
-
 def _show(examination: "Examination", console: Console, *, report: Path) -> None:
     """The findings on one screen: what would spoil a result in full, what is merely worth knowing in a line each."""
     from transferkit.doctor.findings import counted, name_report
@@ -190,9 +187,23 @@ def _show(examination: "Examination", console: Console, *, report: Path) -> None
         _show_finding(finding, console)
         shown_before = finding.severity
     console.print()
-    if examination.exclude:
-        left_out = counted(len(examination.exclude), "picture")
-        console.print(f"data.exclude: {report} would leave out {left_out}", markup=False, highlight=False)
+
+
+def _show_end(examination: "Examination", console: Console, *, report: Path) -> None:
+    """What stands nearest to the prompt: how many findings of each kind, and what may be pasted into a recipe."""
+    from transferkit.doctor.advised import recipe_lines
+    from transferkit.doctor.findings import SEVERITIES, counted, printable
+
+    if lines := recipe_lines(examination, str(report)):
+        console.print("for the recipe, where you agree:", markup=False, highlight=False)
+        for line in lines:
+            console.print(f"    {printable(line)}", markup=False, highlight=False)
+    severities = [finding.severity for finding in examination.findings]
+    many = {"blocking": "blocking"}
+    numbers = ", ".join(
+        counted(severities.count(one), one, many.get(one, "")) for one in SEVERITIES if one in severities
+    )
+    console.print(f"findings: {numbers or 'none'}", markup=False, highlight=False)
 
 
 def _show_finding(finding: "Finding", console: Console) -> None:
@@ -220,5 +231,7 @@ def _example(one: "Evidence") -> str:
 
 def _show_indented(text: str, console: Console, style: str = "") -> None:
     width = max(_MIN_WIDTH, min(console.width, _MAX_WIDTH))
-    wrapped = textwrap.fill(text, width, initial_indent=_INDENT, subsequent_indent=_INDENT, break_on_hyphens=False)
+    indent = {"initial_indent": _INDENT, "subsequent_indent": _INDENT}
+    # Paths stay in one piece, to be copied.
+    wrapped = textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False, **indent)
     console.print(Text(wrapped, style=style))

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from transferkit.cli.options import RecipeArgument, SetOption
+from transferkit.cli.options import RecipeArgument, SetOption, with_changes
 
 
 def fetch(
@@ -28,11 +28,13 @@ def fetch(
     from transferkit.progress import ConsoleProgress
 
     progress = ConsoleProgress(Console(soft_wrap=True))
-    folder = fetch_recipe(load_recipe(recipe, changes or ()), folder=to, progress=progress)
-    command = ["transferkit", "finetune", recipe]
-    for change in changes or ():
-        command += ["--set", change]
+    try:
+        folder = fetch_recipe(load_recipe(recipe, changes or ()), folder=to, progress=progress)
+    except KeyboardInterrupt:
+        progress.say("What has come stays; the same command goes on with it.")
+        raise
+    command = with_changes(["transferkit", "finetune", recipe], changes or ())
     progress.say(
         f"All is there. On a machine without network, with a copy of {folder}:\n"
-        f"  TRANSFERKIT_HOME={shlex.quote(str(folder))} {shlex.join([*command, '--offline'])}"
+        f"  TRANSFERKIT_HOME={shlex.quote(str(folder))} {command} --offline"
     )

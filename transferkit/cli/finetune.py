@@ -2,7 +2,8 @@
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,7 @@ from transferkit.train.cluster import find_cluster, spans_processes
 
 if TYPE_CHECKING:
     from transferkit.evaluate.evaluate import Report
-    from transferkit.recipe.recipe import Recipe
+    from transferkit.finetuner import FineTuner
     from transferkit.recipe.runtime import RuntimeSpec
 
 
@@ -49,6 +50,8 @@ def finetune(
     offline: OfflineOption = False,
 ) -> None:
     """Fine-tune as a recipe says, evaluate, and write a run folder."""
+    from transferkit.bundle.opening import default_run_dir
+    from transferkit.bundle.unfinished import check_run_dir
     from transferkit.cli.app import INTERRUPTED
     from transferkit.cli.go_on import how_to_go_on
     from transferkit.cli.kfold import finetune_folds
@@ -61,19 +64,31 @@ def finetune(
     from transferkit.train.runtime import choose_backend
 
     console = Console(soft_wrap=True)
+    if kfold:
+        _refuse_with_folds(changes or (), fold)
+        # The recipe as its first fold has it, since it need not hold back a test split of its own.
+        tuner = _with_fold(recipe, changes or (), f"1/{kfold}", option="--kfold")
+    elif fold:
+        tuner = _with_fold(recipe, changes or (), fold, option="--fold")
+    else:
+        tuner = FineTuner.from_recipe(recipe, changes or ())
     changes = [*(changes or ()), *([f"data.split.fold={fold}"] if fold else [])]
-    tuner = FineTuner.from_recipe(recipe, changes)
+    runtime = tuner.recipe.runtime
     find_files(tuner.recipe.data)
     if kfold:
-        _refuse_with_folds(tuner.recipe, fold=fold, workers=workers)
+        _refuse_several_processes(runtime, workers)
         where = {"run_dir": run_dir, "overwrite": overwrite, "resume": resume}
         finetune_folds(tuner, kfold, name=recipe, changes=changes, console=console, **where)
         return
     if workers:
-        raise typer.Exit(run_workers(workers, [*sys.argv[1:], *_for_workers(tuner.recipe.runtime)]))
+        raise typer.Exit(run_workers(workers, [*sys.argv[1:], *_for_workers(runtime)]))
+    cluster = find_cluster(os.environ, strategy=runtime.strategy, backend=runtime.backend)
+    if not cluster:  # of several processes the chief looks, once the others can hear what it finds
+        folder = run_dir or default_run_dir(tuner.recipe, resume=resume)
+        check_run_dir(folder, recipe=tuner.recipe, overwrite=overwrite, resume=resume)
     try:
-        choose_backend(tuner.recipe.runtime.backend)
-        start_engine(tuner.recipe.runtime)
+        choose_backend(runtime.backend)
+        start_engine(runtime)
         result = tuner.run(run_dir, overwrite=overwrite, resume=resume, progress=ConsoleProgress(console))
     except KeyboardInterrupt:  # before training, or a second time while the run folder was being written
         _say(console, f"interrupted; {how_to_go_on(tuner.recipe, recipe, changes, run_dir)}")
@@ -87,7 +102,6 @@ def finetune(
         go_on = how_to_go_on(tuner.recipe, recipe, changes, run_dir)
         _say(console, f"interrupted {reached}{kept}; {go_on}")
         raise typer.Exit(INTERRUPTED)
-    cluster = find_cluster(os.environ, strategy=tuner.recipe.runtime.strategy, backend=tuner.recipe.runtime.backend)
     if cluster and not cluster.is_chief:
         return
     console.print(_results_table(result.report))
@@ -95,12 +109,25 @@ def finetune(
     _say(console, f"run folder: {result.run_dir}")
 
 
-def _refuse_with_folds(recipe: "Recipe", *, fold: str | None, workers: int | None) -> None:
-    if fold or recipe.data.split.fold:
-        raise RecipeError(
-            "--kfold", [Problem("data.split.fold", fold or recipe.data.split.fold, "is one fold, and --kfold runs all")]
-        )
-    if workers or find_cluster(os.environ, strategy=recipe.runtime.strategy, backend=recipe.runtime.backend):
+def _with_fold(recipe: str, changes: Sequence[str], fold: str, *, option: str) -> "FineTuner":
+    """A fold's own, whose problems are told of under the option that chose it."""
+    from transferkit.finetuner import FineTuner
+
+    try:
+        return FineTuner.from_recipe(recipe, [*changes, f"data.split.fold={fold}"])
+    except RecipeError as error:
+        problems = [replace(one, where=option) if one.path == "data.split.fold" else one for one in error.problems]
+        raise RecipeError(error.source, problems) from None
+
+
+def _refuse_with_folds(changes: Sequence[str], fold: str | None) -> None:
+    given = fold or next((text.partition("=")[2] for text in changes if text.startswith("data.split.fold=")), None)
+    if given:
+        raise RecipeError("--kfold", [Problem("data.split.fold", given, "is one fold, and --kfold runs all")])
+
+
+def _refuse_several_processes(runtime: "RuntimeSpec", workers: int | None) -> None:
+    if workers or find_cluster(os.environ, strategy=runtime.strategy, backend=runtime.backend):
         raise RuntimeSetupError(
             "--kfold runs all folds in one process. With several processes run fold by fold: --fold 1/5, --fold 2/5, …"
         )

@@ -3,8 +3,10 @@
 import csv
 import glob
 import json
+import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +32,6 @@ def predict(
     if as_json and as_csv:
         raise DataError("--json and --csv exclude each other; choose one.")
     from transferkit.bundle.finished import load_run, read_run_recipe
-    from transferkit.bundle.run_folder import SEPARATOR
     from transferkit.cli.quiet import start_engine
     from transferkit.progress import ConsoleProgress
     from transferkit.train.runtime import choose_backend
@@ -42,30 +43,45 @@ def predict(
     # Results go to standard output, progress beside them.
     predictor = load_run(run_dir)
     found = predictor.predict(files, progress=ConsoleProgress(Console(stderr=True)))
+    found = [replace(one, path=_as_text(one.path)) for one in found]
     if as_json:
-        entries = [
-            {"path": one.path, "error": one.error}
-            if one.error
-            else {"path": one.path, **_classes(one, predictor.multi_label), "probabilities": one.probabilities}
-            for one in found
-        ]
-        json.dump(entries, sys.stdout, indent=2, ensure_ascii=False)
-        sys.stdout.write("\n")
+        _print_json(found, multi_label=predictor.multi_label)
     elif as_csv:
-        writer = csv.writer(sys.stdout)
-        names = predictor.class_names
-        writer.writerow(["path", "prediction", "error", *(f"probability {name}" for name in names)])
-        for one in found:
-            values = [f"{one.probabilities[name]:.9g}" for name in names] if not one.error else [""] * len(names)
-            writer.writerow([one.path, SEPARATOR.join(one.class_names), one.error or "", *values])
+        _print_csv(found, predictor.class_names)
     else:
         _print_table(found)
-    if all(one.error for one in found):
+    bad = sum(one.error is not None for one in found)
+    if bad == len(found):
         raise DataError("none of these files could be read as a picture")
+    if bad and (as_json or as_csv):
+        typer.echo(f"{bad} of {len(found)} files got no prediction; see their errors", err=True)
 
 
-def _classes(one: "Prediction", multi_label: bool) -> dict[str, object]:
-    return {"classes": list(one.class_names)} if multi_label else {"class": one.class_name}
+def _as_text(path: str) -> str:
+    """Bytes that are no UTF-8 become escapes, as in a run's own tables."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def _print_json(found: "Sequence[Prediction]", *, multi_label: bool) -> None:
+    def entry(one: "Prediction") -> dict[str, object]:
+        if one.error:
+            return {"path": one.path, "error": one.error}
+        classes = {"classes": list(one.class_names)} if multi_label else {"class": one.class_name}
+        return {"path": one.path, **classes, "probabilities": one.probabilities}
+
+    takes_all = (sys.stdout.encoding or "").lower().startswith("utf")
+    json.dump([entry(one) for one in found], sys.stdout, indent=2, ensure_ascii=not takes_all, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def _print_csv(found: "Sequence[Prediction]", class_names: Sequence[str]) -> None:
+    from transferkit.bundle.run_folder import SEPARATOR
+
+    writer = csv.writer(sys.stdout)
+    writer.writerow(["path", "prediction", "error", *(f"probability {name}" for name in class_names)])
+    for one in found:
+        values = [f"{one.probabilities[name]:.9g}" if not one.error else "" for name in class_names]
+        writer.writerow([one.path, SEPARATOR.join(one.class_names), one.error or "", *values])
 
 
 def _find_files(paths: list[str]) -> list[Path]:
@@ -91,6 +107,8 @@ def _find_files(paths: list[str]) -> list[Path]:
 
 
 def _print_table(found: "Sequence[Prediction]") -> None:
+    from transferkit.doctor.findings import printable
+
     table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False)
     # On a narrow terminal the longest of the three give way.
     table.add_column("prediction", overflow="fold")
@@ -104,7 +122,7 @@ def _print_table(found: "Sequence[Prediction]") -> None:
         following = next((f"{name} {value:.1%}" for name, value in ranked if name not in one.class_names), "")
         names = ", ".join(one.class_names) or "none"
         values = ", ".join(f"{one.probabilities[name]:.1%}" for name in one.class_names)
-        table.add_row(Text(names), values, Text(following), Text(one.path))
+        table.add_row(Text(names), values, Text(following), Text(printable(one.path)))
     console = Console()
     if not console.is_terminal:
         # In a pipe every picture keeps a line of its own, however long its names are.
@@ -113,4 +131,4 @@ def _print_table(found: "Sequence[Prediction]") -> None:
         console.print(table)
     for one in found:
         if one.error:
-            typer.echo(f"{one.path}: {one.error}")
+            typer.echo(f"{printable(one.path)}: {one.error}")

@@ -29,22 +29,25 @@ def align(
     count, size = fixed.shape[:2]
     moves = np.zeros((count, 4), np.float32) if start is None else start
     from_middle = _from_middle(size)
-    basis = np.ones((count, 6, size, size), np.float32)
+    # What the six unknowns change, and what is left to explain.
+    terms = np.zeros((count, 7, size, size), np.float32)
+    terms[:, 5] = 1
+    rows = terms.reshape(count, 7, -1)
     diagonal = range(6)
     for _ in range(steps):
-        warped = warp(moving, moves)
-        slope = np.zeros_like(warped)
-        slope[:, :, 1:-1] = (warped[:, :, 2:] - warped[:, :, :-2]) / 2
-        basis[:, 0], basis[:, 1] = slope * from_middle, slope
-        slope[:] = 0
-        slope[:, 1:-1] = (warped[:, 2:] - warped[:, :-2]) / 2
-        basis[:, 2], basis[:, 3] = slope * from_middle[:, None], slope
-        basis[:, 4] = warped - warped.mean((1, 2), keepdims=True)
-        rows = basis.reshape(count, 6, -1)
-        normal = rows @ rows.transpose(0, 2, 1)
+        warped = warp(moving, moves) if moves.any() else moving
+        np.subtract(warped[:, :, 2:], warped[:, :, :-2], out=terms[:, 1, :, 1:-1])
+        np.subtract(warped[:, 2:], warped[:, :-2], out=terms[:, 3, 1:-1])
+        terms[:, 1:4:2] /= 2
+        np.multiply(terms[:, 1], from_middle, out=terms[:, 0])
+        np.multiply(terms[:, 3], from_middle[:, None], out=terms[:, 2])
+        np.subtract(warped, warped.mean((1, 2), keepdims=True), out=terms[:, 4])
+        np.subtract(fixed, warped, out=terms[:, 6])
+        products = rows[:, :6] @ rows.transpose(0, 2, 1)
+        normal = products[:, :, :6]
         normal[:, diagonal, diagonal] *= 1 + _DAMPING
         normal[:, diagonal, diagonal] += _DAMPING * size * size
-        change = np.linalg.solve(normal, rows @ (fixed - warped).reshape(count, -1, 1))
+        change = np.linalg.solve(normal, products[:, :, 6:])
         moves = np.clip(moves + change[:, :4, 0], -reach_px, reach_px)
     return moves
 
@@ -56,7 +59,8 @@ def warp(pictures: np.ndarray, moves: np.ndarray) -> np.ndarray:
 
     def weights(stretch: np.ndarray, shift: np.ndarray) -> np.ndarray:
         places = np.clip(x + shift[:, None] + stretch[:, None] * from_middle, 0, size - 1)
-        return np.maximum(0, 1 - np.abs(places[:, :, None] - x))
+        distance = places[:, :, None] - x
+        return np.maximum(0, np.subtract(1, np.abs(distance, out=distance), out=distance), out=distance)
 
     return weights(*moves.T[2:]) @ pictures @ weights(*moves.T[:2]).transpose(0, 2, 1)
 

@@ -1,5 +1,6 @@
 """Decoded pictures on their way into a store."""
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -12,6 +13,7 @@ from transferkit.data.reading import Decoded
 from transferkit.store.writer import Writer
 
 _CHUNK_BYTES: Final = 2**20
+_CHUNK_S: Final = 1.0
 _CHUNKS_WAITING: Final = 8
 
 
@@ -19,25 +21,30 @@ _CHUNKS_WAITING: Final = 8
 def appending(writer: Writer) -> Iterator[Callable[[Decoded], None]]:
     """What hands pictures to a store in chunks, in a thread of its own: others are decoded while the disk is busy.
 
-    All have been handed over when the block ends, whichever way it does.
+    None is held back for long, however slowly they come. All have been handed over when the block ends, whichever way
+    it does.
 
     Raises:
         CacheError: the disk is full or refuses.
     """
     chunk: list[Decoded] = []
     waiting: deque[Future] = deque()
+    handed_over_s = time.monotonic()
     with ThreadPoolExecutor(1) as pool:
 
         def hand_over() -> None:
+            nonlocal handed_over_s
+            handed_over_s = time.monotonic()
             if chunk:
                 waiting.append(pool.submit(_append, writer, tuple(chunk)))
                 chunk.clear()
 
         def add(one: Decoded) -> None:
             chunk.append(one)
-            if len(chunk) * one.pixels.nbytes >= _CHUNK_BYTES:
+            is_due = time.monotonic() - handed_over_s >= _CHUNK_S
+            if is_due or len(chunk) * one.pixels.nbytes >= _CHUNK_BYTES:
                 hand_over()
-            while len(waiting) > _CHUNKS_WAITING:
+            while waiting and (waiting[0].done() or len(waiting) > _CHUNKS_WAITING):
                 waiting.popleft().result()
 
         try:

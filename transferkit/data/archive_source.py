@@ -7,6 +7,8 @@ import re
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from transferkit.data.decode import PICTURE_SUFFIXES
 from transferkit.data.folder_source import list_folder
 from transferkit.data.listing import Listing
-from transferkit.data.unpack import unpack
+from transferkit.data.unpack import MB, unpack
 from transferkit.download.alone import alone_with
 from transferkit.download.file import Digest, download_file, hash_file, refuse_offline, screen, ways_out
 from transferkit.download.transfer import shown_url
@@ -28,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 # Of the file's sha256: enough to keep the versions of one file apart.
 _NUM_DIGITS: Final = 16
+_ARCHIVE_SUFFIXES: Final = frozenset({".zip", ".tar", ".gz", ".tgz", ".bz2", ".tbz", ".xz", ".txz", ".7z", ".rar"})
 _STALE_S: Final = 86_400
 
 
@@ -41,39 +44,54 @@ def list_archive(source: ArchiveSource) -> Listing:
     """
     top = fetch_archive(source)
     folder = _named_folder(top, source.inside) if source.inside else find_class_folders(top)
-    return replace(list_folder(folder), origin=f"{shown_url(source.url)}, unpacked in {folder}")
+    try:
+        listing = list_folder(folder)
+    except DataError as error:
+        if inner := sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _ARCHIVE_SUFFIXES):
+            raise DataError(
+                f"{shown_url(source.url)} holds archives again, which are not unpacked: {', '.join(inner[:5])}\n"
+                f"Unpack them by hand, in {folder} for instance, and use their folder with data.source.folder."
+            ) from error
+        raise
+    return replace(listing, origin=f"{shown_url(source.url)}, unpacked in {folder}")
 
 
 def fetch_archive(source: ArchiveSource, *, home: Path | None = None, progress: Progress | None = None) -> Path:
-    """The folder in which the archive is unpacked; downloaded and unpacked if it is not.
+    """The folder in which the archive is unpacked; copied or downloaded if it is not there.
 
     The archive itself is removed once its content is there.
 
     Args:
-        home: default: `home_folder`.
+        home: where it must lie; default: `home_folder`, from which what is unpacked there is copied.
         progress: default: lines or a bar on standard error.
 
     Raises:
         DataError: see `list_archive`.
     """
-    place = _place(source, home or home_folder(os.environ))
+    usual = _place(source, home_folder(os.environ))
+    place = _place(source, home) if home else usual
     if found := _unpacked(source, place):
         return found
     progress = progress or screen()
     archive = place / _file_name(source.url)
+    elsewhere = _unpacked(source, usual)
     try:
-        if not archive.is_file():
+        if not (elsewhere or archive.is_file()):
             refuse_offline(os.environ)
         place.mkdir(parents=True, exist_ok=True)
-        with alone_with(place, progress):
+        with alone_with(place, progress) as is_alone:
+            _tidy(place, is_alone=is_alone)
             if found := _unpacked(source, place):  # by the process that held the lock before
                 return found
+            if elsewhere:
+                return _copy(elsewhere, place, progress)
             digest = Digest("sha256", source.sha256) if source.sha256 else None
             download_file(source.url, archive, digest=digest, progress=progress)
             return _unpack(source, archive, progress)
     except DownloadError as error:
+        is_here = "has lost files on this machine" if _versions(source, usual) else "is not on this machine"
         raise DataError(
-            f"{shown_url(source.url)} is not on this machine and cannot be downloaded: {error}\n"
+            f"{shown_url(source.url)} {is_here} and cannot be downloaded: {error}\n"
             f"  to:    {archive}\n"
             "Put the file there by hand, or name a folder of pictures that you have with data.source.folder.\n"
             f"{ways_out(os.environ)}"
@@ -112,35 +130,101 @@ def _file_name(url: str) -> str:
 
 
 def _unpacked(source: ArchiveSource, place: Path) -> Path | None:
-    """The folder with what the archive held. A folder has such a name only once all of it is there."""
-    if source.sha256:
-        found = place / source.sha256[:_NUM_DIGITS]
-        return found if found.is_dir() else None
-    version = re.compile(f"[0-9a-f]{{{_NUM_DIGITS}}}")
+    """The folder with all that the archive held; the newest, where any version will do."""
+    return next(filter(_is_whole, _versions(source, place)), None)
+
+
+def _versions(source: ArchiveSource, place: Path) -> list[Path]:
+    """Folders in which the archive was unpacked, the newest first."""
+    version = re.compile(source.sha256[:_NUM_DIGITS] if source.sha256 else f"[0-9a-f]{{{_NUM_DIGITS}}}")
     folders = [path for path in place.glob("*") if version.fullmatch(path.name) and path.is_dir()]
-    return max(folders, key=lambda path: path.stat().st_mtime_ns, default=None)
+    return sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether no file is gone: computing centres remove what nobody has read for some weeks."""
+    try:
+        return _count_files(folder) >= int(_count_of(folder).read_text())
+    except (OSError, ValueError):  # nobody has counted
+        return True
+
+
+def _count_of(folder: Path) -> Path:
+    """Where it stands how many files came out of the archive."""
+    return folder.with_name(f"{folder.name}.count")
+
+
+def _count_files(folder: Path) -> int:
+    return sum(len(names) for _, _, names in os.walk(folder))
+
+
+def _copy(folder: Path, place: Path, progress: Progress) -> Path:
+    """Copy an unpacked archive to another home folder."""
+    files = {Path(top): names for top, _, names in os.walk(folder)}
+    needed = sum((top / name).stat().st_size for top, names in files.items() for name in names)
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        raise DataError(
+            f"{place}: a copy of {folder} needs {needed / MB:,.0f} MB, and the disk has {free / MB:,.0f} MB free; "
+            "make room, or use a folder on another disk."
+        )
+    num_files = _count_files(folder)
+    with _aside(place) as aside, progress.task(f"copying {folder}", num_files, "files") as task:
+        for top, names in files.items():
+            copy = aside / top.relative_to(folder)
+            copy.mkdir(parents=True)
+            for name in names:
+                shutil.copyfile(top / name, copy / name)
+                task.advance()
+        if _count_files(aside) < num_files:
+            raise DataError(f"{place}: this disk does not tell all names in {folder} apart; use one of another kind.")
+        return _keep(aside, place / folder.name)
 
 
 def _unpack(source: ArchiveSource, archive: Path, progress: Progress) -> Path:
     sha256 = hash_file(archive, "sha256")
-    for left in archive.parent.glob("unpacking-*"):  # by processes that were killed
-        if time.time() - left.stat().st_mtime > _STALE_S:
-            shutil.rmtree(left, ignore_errors=True)
-    aside = archive.with_name(f"unpacking-{secrets.token_hex(4)}")
-    try:
-        num_files = unpack(archive, aside, shown=shown_url(source.url), progress=progress)
-    except DataError:
-        if not source.sha256:  # the server may have a better one by now
-            archive.unlink()
-        raise
-    if hasattr(os, "sync"):
-        os.sync()  # so that a power cut leaves either no folder of the final name, or a whole one
-    folder = archive.with_name(sha256[:_NUM_DIGITS])
-    aside.rename(folder)
+    with _aside(archive.parent) as aside:
+        try:
+            unpack(archive, aside, shown=shown_url(source.url), progress=progress)
+        except DataError:
+            if not source.sha256:  # the server may have a better one by now
+                archive.unlink()
+            raise
+        folder = _keep(aside, archive.with_name(sha256[:_NUM_DIGITS]))
     archive.unlink()
     if not source.sha256:
         progress.say(f"{archive.name}: to be sure of this very file next time, add to data.source: sha256: {sha256}")
-    _log.info("%s: %d files unpacked in %s", archive.name, num_files, folder)
+    return folder
+
+
+def _tidy(place: Path, *, is_alone: bool) -> None:
+    """Remove what processes left that were killed; where others may be at work, what is a day old."""
+    for left in place.glob("unpacking-*"):
+        if is_alone or time.time() - left.stat().st_mtime > _STALE_S:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+@contextmanager
+def _aside(place: Path) -> Iterator[Path]:
+    """A folder to fill, which is not there yet; nothing of it stays unless `_keep` takes it."""
+    aside = place / f"unpacking-{secrets.token_hex(4)}"
+    try:
+        yield aside
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _keep(aside: Path, folder: Path) -> Path:
+    """Give a folder its name, in place of one that has lost files. Who looks there finds all of it."""
+    num_files = _count_files(aside)
+    _count_of(folder).write_text(str(num_files))
+    if hasattr(os, "sync"):
+        os.sync()  # so that a power cut leaves either no folder of the final name, or a whole one
+    if folder.exists():
+        folder.rename(aside.with_name(f"{aside.name}-old"))
+    aside.rename(folder)
+    shutil.rmtree(aside.with_name(f"{aside.name}-old"), ignore_errors=True)
+    _log.info("%d files in %s", num_files, folder)
     return folder
 
 

@@ -65,9 +65,9 @@ def take_arrays(given: Any, *, class_names: Iterable[str] | None = None) -> Arra
 
     Args:
         given: `(images, labels)` or `(images, labels, weights)`: images `(num_images, height, width, channels)`, or
-            without channels, or a list of pictures of any sizes; labels: numbers, names, one-hot or multi-hot rows, or
-            lists of names. Or a `tf.data.Dataset` or Keras `PyDataset` of such pairs, in batches or one by one. Pixels
-            are 0–255; what is no whole number is rounded.
+            without channels, or a list of pictures of any sizes, Pillow's too; labels: numbers, names, one-hot or
+            multi-hot rows, or lists of names. Or a `tf.data.Dataset` or Keras `PyDataset` of such pairs, in batches or
+            one by one. Pixels are 0–255; what is no whole number is rounded.
         class_names: default: the `class_names` that Keras hangs on data sets of folders.
 
     Raises:
@@ -87,10 +87,12 @@ def take_arrays(given: Any, *, class_names: Iterable[str] | None = None) -> Arra
         weights.append(_plain_weight(weight))
         try:
             pictures.append(take_pixels(image, pixel_range))
+            shape, content = np.shape(image), pictures[-1]
         except PictureError as error:
             pictures.append(error)
-        digest.update(repr((np.shape(image), labels[-1], weights[-1])).encode())
-        digest.update(b"" if isinstance(pictures[-1], PictureError) else pictures[-1])
+            shape, content = (), b""
+        digest.update(repr((shape, labels[-1], weights[-1])).encode())
+        digest.update(content)
     if not pictures:
         raise DataError("the data from Python holds no picture at all.")
     pixel_range.refuse_up_to_one()

@@ -84,6 +84,8 @@ def _in_order(names: Iterable[str], listing: Listing, spec: DataSpec, *, used: S
 
 def _relabel(listing: Listing, chosen: Mapping[str, str], final: Sequence[str]) -> Listing:
     """Pictures of the classes that are chosen, labelled by `final` names; one that never had a class stays."""
+    if listing.class_names == tuple(chosen.values()) == tuple(final):
+        return listing
     index = {name: label for label, name in enumerate(final)}
     new = [index.get(chosen.get(name, "")) for name in listing.class_names]
     positions, pictures = [], []

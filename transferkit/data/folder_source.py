@@ -4,7 +4,7 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from transferkit.data.decode import PICTURE_SUFFIXES, looks_like_picture
@@ -15,7 +15,7 @@ _log = logging.getLogger(__name__)
 _MAX_FILE_BYTES = 2**29
 _MAX_SHOWN = 5
 # Called with a path and the reason why it is left out.
-LeaveOut = Callable[[Path, str], None]
+LeaveOut = Callable[[str, str], None]
 
 
 def list_folder(root: Path) -> Listing:
@@ -33,8 +33,8 @@ def list_folder(root: Path) -> Listing:
     find_folder(root)
     skipped: list[Skipped] = []
 
-    def leave_out(path: Path, reason: str) -> None:
-        skipped.append(Skipped(_shown(path, root), reason))
+    def leave_out(path: str, reason: str) -> None:
+        skipped.append(Skipped(_shown(Path(path).relative_to(root).as_posix()), reason))
 
     splits = _split_folders(root) or [(None, root)]
     tops = [(split, top) for split, folder in splits for top in _class_folders(folder, leave_out)]
@@ -44,27 +44,36 @@ def list_folder(root: Path) -> Listing:
     if odd := [name for name in class_names if not name.isprintable()]:
         raise DataError(f"{root}: class folder {odd[0]!r} has a name that cannot be printed; rename it.")
     label_of = {name: label for label, name in enumerate(class_names)}
-    pictures: list[Picture] = []
-    shown_otherwise: dict[int, Path] = {}
+    found: list[Picture] = []
+    others: dict[int, str] = {}
     for split, top in tops:
-        for file in picture_files(top, leave_out):
-            shown = _shown(file, root)
-            if root / shown != file:
-                shown_otherwise[len(pictures)] = file
-            pictures.append(Picture(shown, label_of[top.name], split))
+        label, above = label_of[top.name], top.relative_to(root).as_posix()
+        for file in _files(top, leave_out):  # texts: as paths they would take most of the time and memory
+            path = above + file[len(str(top)) :].replace(os.sep, "/")
+            shown = _shown(path)
+            if shown != path:
+                others[len(found)] = file
+            found.append(Picture(shown, label, split))
+    pictures = tuple(found)
     _log.info("%s: %d pictures in %d class folders", root, len(pictures), len(class_names))
-
-    def file_of(position: int) -> Path:  # made anew each time: paths of all files take more memory than all else here
-        return shown_otherwise.get(position) or root / pictures[position].path
-
+    file_of = file_finder(str(root), pictures, others)
     return Listing(
         class_names,
-        tuple(pictures),
+        pictures,
         lambda chosen: (read_picture_file(file_of(position)) for position in chosen),
         origin=str(root),
         stamps=lambda: (file_stamp(file_of(position)) for position in range(len(pictures))),
         skipped=tuple(skipped),
     )
+
+
+def file_finder(root: str, pictures: Sequence[Picture], others: Mapping[int, str]) -> Callable[[int], str]:
+    """From a position in `pictures` to the file, which is made anew each time: together they would take much memory.
+
+    Args:
+        others: files that are not below `root` under the path that is shown, by position.
+    """
+    return lambda position: others.get(position) or os.path.join(root, pictures[position].path)
 
 
 def find_folder(root: Path) -> None:
@@ -81,24 +90,27 @@ def find_folder(root: Path) -> None:
         )
 
 
-def file_stamp(path: Path) -> str | None:
+def file_stamp(path: Path | str) -> str | None:
     """See `Listing.stamps`."""
     try:
-        status = path.stat()
+        status = os.stat(path)
     except OSError:
         return None
-    return f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}\0{status.st_ino}"
+    # The last time is the system's own, which shows that a file was written to even where the first was put back.
+    times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+    return f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_ino}\0{times}"
 
 
-def read_picture_file(path: Path) -> bytes | PictureError:
+def read_picture_file(path: Path | str) -> bytes | PictureError:
     """The file's bytes, or why there are none."""
     try:
-        status = path.stat()
+        status = os.stat(path)
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             return PictureError("is no file but a pipe, socket or device")  # to read from which might never end
         if status.st_size > _MAX_FILE_BYTES:
             return PictureError(f"larger than {_MAX_FILE_BYTES >> 20} MiB")
-        return path.read_bytes()
+        with open(path, "rb") as file:
+            return file.read()
     except OSError as error:
         return PictureError(f"cannot be read: {error.strerror}")
 
@@ -143,10 +155,10 @@ def _class_folders(folder: Path, leave_out: LeaveOut) -> Iterator[Path]:
     above = {folder.resolve(), *folder.resolve().parents}
     for entry in _entries(folder):
         if not entry.is_dir():
-            if _is_picture(entry):
-                leave_out(entry, "lies in no class folder")
+            if _is_picture(str(entry)):
+                leave_out(str(entry), "lies in no class folder")
         elif entry.resolve() in above:
-            leave_out(entry, "a link back to a folder around it")
+            leave_out(str(entry), "a link back to a folder around it")
         else:
             yield entry
 
@@ -158,41 +170,51 @@ def _entries(folder: Path) -> list[Path]:
         raise DataError(f"{folder}: cannot be read: {error.strerror}. Allow reading, or move it elsewhere.") from error
 
 
-def picture_files(top: Path, leave_out: LeaveOut = lambda path, reason: None) -> Iterator[Path]:
-    """Pictures below a folder, at any depth, in a fixed order.
+def picture_files(top: Path) -> Iterator[Path]:
+    """Pictures below a folder, at any depth, in a fixed order."""
+    return map(Path, _files(top, lambda path, reason: None))
+
+
+def _files(top: Path, leave_out: LeaveOut) -> Iterator[str]:
+    """Picture files below a folder, at any depth, in a fixed order.
 
     Args:
         leave_out: called with everything that somebody may take for pictures and that is not searched, and the reason.
     """
 
     def tell(error: OSError) -> None:
-        leave_out(Path(error.filename), f"a folder that cannot be read: {error.strerror}")
+        leave_out(error.filename, f"a folder that cannot be read: {error.strerror}")
 
-    for folder, subfolders, names in os.walk(top, onerror=tell):  # follows no links, so it cannot run in circles
+    for folder, subfolders, names in os.walk(str(top), onerror=tell):  # follows no links, so it cannot run in circles
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
-        for path in (Path(folder, name) for name in subfolders):
-            if path.is_symlink():
+        for path in (os.path.join(folder, name) for name in subfolders):
+            if os.path.islink(path):
                 leave_out(path, "a link to a folder, which is not followed")
-            elif path.suffix.lower() in PICTURE_SUFFIXES:
+            elif _suffix(path) in PICTURE_SUFFIXES:
                 leave_out(path, "a folder, though it is named like a picture")
         for name in sorted(names):
-            path = Path(folder, name)
+            path = os.path.join(folder, name)
             if not name.startswith(".") and _is_picture(path):
                 yield path
 
 
-def _is_picture(path: Path) -> bool:
-    if path.suffix:
-        return path.suffix.lower() in PICTURE_SUFFIXES
+def _is_picture(path: str) -> bool:
+    if suffix := _suffix(path):
+        return suffix in PICTURE_SUFFIXES
     try:
-        if not path.is_file():  # opening a pipe would wait for somebody who writes into it
-            return path.is_symlink()
-        with path.open("rb") as file:
+        if not os.path.isfile(path):  # opening a pipe would wait for somebody who writes into it
+            return os.path.islink(path)
+        with open(path, "rb") as file:
             return looks_like_picture(file.read(64))
     except OSError:
         return True  # reading it as a picture says what is wrong
 
 
-def _shown(file: Path, root: Path) -> str:
+def _suffix(path: str) -> str:
+    """In lower case; a dot alone is none."""
+    return os.path.splitext(path)[1].lower().removesuffix(".")
+
+
+def _shown(path: str) -> str:
     """The path for people and tables; bytes that are no UTF-8 are written as escapes."""
-    return os.fsencode(file.relative_to(root).as_posix()).decode("utf-8", "backslashreplace")
+    return os.fsencode(path).decode("utf-8", "backslashreplace")

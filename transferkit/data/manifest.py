@@ -16,20 +16,24 @@ _MAX_SHOWN = 5
 def apply_manifest(listing: Listing, path: Path) -> tuple[Listing, str]:
     """The pictures that a manifest names, in its splits, and a warning where it names some that are not there.
 
-    The others are left out, into `skipped`.
+    The others are left out, into `skipped`. Of a picture of several classes, those that the manifest names nowhere do
+    not count: the run that wrote it had nothing to train them on and left them out.
 
     Raises:
         DataError: it cannot be read, names none of the pictures, or gives one another class.
     """
     rows = read_manifest(path)
+    known = {name for label, _ in rows.values() for name in label.split(SEPARATOR)}
     positions, pictures, skipped, differ = [], [], list(listing.skipped), []
     for position, picture in enumerate(listing.pictures):
         if picture.path not in rows:
             skipped.append(Skipped(picture.path, f"not in {path}"))
             continue
         label, split = rows[picture.path]
-        own = SEPARATOR.join(listing.class_names[one] for one in sorted(picture.labels))
-        if label != own:
+        names = [listing.class_names[one] for one in sorted(picture.labels)]
+        own = SEPARATOR.join(names)
+        several = isinstance(picture.label, tuple)
+        if label != own and not (several and label == SEPARATOR.join(name for name in names if name in known)):
             differ.append(f"\n  {picture.path}: {label or 'no class'} in the manifest, {own or 'no class'} here")
         positions.append(position)
         pictures.append(replace(picture, split=split))
@@ -44,8 +48,8 @@ def apply_manifest(listing: Listing, path: Path) -> tuple[Listing, str]:
             f"data.split.manifest: {len(differ)} pictures have another class in {path} than here:"
             f"{''.join(differ[:_MAX_SHOWN])}\nUse a manifest of the same data and the same class names."
         )
-    known = {picture.path for picture in listing.pictures} | {one.path for one in listing.skipped}
-    missing = [name for name in rows if name not in known]
+    here = {picture.path for picture in listing.pictures} | {one.path for one in listing.skipped}
+    missing = [name for name in rows if name not in here]
     shown = ", ".join(missing[:_MAX_SHOWN]) + (", …" if len(missing) > _MAX_SHOWN else "")
     warning = f"{len(missing)} of {len(rows)} pictures in {path} are not here: {shown}" if missing else ""
     return replace(listing.only(positions), pictures=tuple(pictures), skipped=tuple(skipped)), warning

@@ -2,12 +2,14 @@
 
 import io
 import math
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
+from transferkit.data.colours import to_colours
 from transferkit.errors import DataError, PictureError
 
 _SHAPES = "(height, width, 3), or with 1 or 4 channels, or (height, width)"
@@ -38,6 +40,16 @@ class PixelRange:
 
 def take_pixels(image: Any, pixel_range: PixelRange) -> np.ndarray:
     """`(height, width)` or `(height, width, 3 or 4)`, uint8."""
+    if isinstance(image, (str, bytes, os.PathLike)):
+        raise DataError(
+            f"a picture from Python is {str(image)[:80]!r}, which is not its pixels.\n"
+            "Files come by a folder or a table: FineTuner('photos/') or FineTuner({'source': {'csv': 'labels.csv'}})."
+        )
+    if isinstance(image, Image.Image):  # of which an array may hold the numbers of a palette
+        try:
+            image = to_colours(ImageOps.exif_transpose(image))
+        except Exception as error:  # its file is read only now, and may be damaged in any way
+            raise PictureError(f"cannot be read: {error}"[:200]) from error
     pixels = np.asarray(image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]

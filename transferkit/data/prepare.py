@@ -22,7 +22,7 @@ from transferkit.errors import CacheError, PictureError
 from transferkit.progress import Progress
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.runtime import CacheSpec
-from transferkit.store.room import make_room
+from transferkit.store.room import disk_usage, make_room
 from transferkit.store.rows import RowStore, cache_root
 from transferkit.store.writer import Writer
 
@@ -143,7 +143,8 @@ class _Work:
                 stored = self.store.read(self.digests)
                 self.progress.say(f"prepared pictures: all {len(self.digests)} are stored already")
                 return self._prepared(stored)
-        with self.store.writer(num_rows=len(self._to_prepare()), on_wait=self._say_wait) as writer:
+        waiting = "another process is preparing the same pictures; waiting for it"
+        with self.store.writer(num_rows=len(self._to_prepare()), progress=self.progress, waiting=waiting) as writer:
             # The process before may have prepared the same pictures.
             self.digests = self._known.find(self._keys)
             holds_some = bool(self.store.count())
@@ -215,7 +216,8 @@ class _Work:
         amount = f"{needed / _MB:,.1f} MB"
         if not make_room(self.root, needed, max_gb=self.cache.max_gb, keep=self.store.folder):
             raise CacheError(
-                f"prepared pictures: {amount} have no room in {self.root} (cache.max_gb: {self.cache.max_gb:g}).\n"
+                f"prepared pictures: {amount} have no room in {self.root} (cache.max_gb: {self.cache.max_gb:g}, "
+                f"{disk_usage(self.root).free / _MB:,.1f} MB free on that disk).\n"
                 "Make room on that disk, raise cache.max_gb, name a larger disk with cache.folder, or keep the "
                 "pictures elsewhere with data.cache: memory or none."
             )
@@ -284,6 +286,3 @@ class _Work:
             tuple(self._good_digests()),
             tuple(Skipped(pictures[position].path, str(self.faults[position])) for position in sorted(self.faults)),
         )
-
-    def _say_wait(self) -> None:
-        self.progress.say("another process is preparing the same pictures; waiting for it")

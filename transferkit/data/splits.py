@@ -65,11 +65,12 @@ def assign_splits(
     if spec.manifest:
         chosen = {}
     elif spec.fold:
-        chosen = _fold_splits(units, _strata(pictures, units), shares, spec.fold, seed)
+        chosen = _fold_splits(units, pictures, shares, spec.fold, seed)
     elif spec.method == "hash":
-        chosen = _by_hash(units, shares, seed)
+        chosen = _by_hash(units, spec, shares, seed)
     else:
         chosen = _in_shares(units, _strata(pictures, units), shares, seed)
+        _keep_training(chosen, units, pictures, seed)
     return Assigned(
         tuple(None if at in left_out else chosen.get(at, split or "train") for at, split in enumerate(own)),
         tuple(Skipped(pictures[at].path, reason) for at, reason in sorted(left_out.items())),
@@ -138,17 +139,31 @@ def _in_shares(units: Units, strata: Mapping[int, int], shares: Mapping[Split, f
         for split, share in shares.items():
             carried[split] += max(0.0, share * totals[label] - have[split][label])
             count = max(0, min(round(carried[split]), end - spare))
-            carried[split] -= count
+            # What a small class cannot spare is not for the next to make up, which would lose far more than its share.
+            carried[split] = min(0.5, carried[split] - count)
             put(ranked[end - count : end], split)
             end -= count
     return chosen
 
 
+def _keep_training(chosen: dict[int, Split], units: Units, pictures: Sequence[Picture], seed: int) -> None:
+    """Take a unit back to train for each class that would have none: one that is never its pictures' rarest."""
+    units_of: dict[int, list[str]] = defaultdict(list)
+    for name, members in units.items():
+        for label in _labels(pictures, members):
+            units_of[label].append(name)
+    for label in sorted(units_of):
+        if not any(chosen.get(units[name][0], "train") == "train" for name in units_of[label]):
+            name = min(units_of[label], key=lambda one: (len(units[one]), _rank(seed, one)))
+            chosen.update(dict.fromkeys(units[name], "train"))
+
+
 def _fold_splits(
-    units: Units, strata: Mapping[int, int], shares: Mapping[Split, float], fold: str, seed: int
+    units: Units, pictures: Sequence[Picture], shares: Mapping[Split, float], fold: str, seed: int
 ) -> dict[int, Split]:
+    strata = _strata(pictures, units)
     number, count = map(int, fold.split("/"))
-    folds = _folds(units, strata, count, seed)
+    folds = _folds(units, pictures, strata, count, seed)
     rest = {name: members for name, members in units.items() if folds.get(members[0]) != number}
     tested = [member for name, members in units.items() if name not in rest for member in members]
     if not shares.get("validation"):
@@ -156,38 +171,55 @@ def _fold_splits(
     # The share is of all pictures, as everywhere; together with the part that tests it is below 1.
     share = min(1.0, shares["validation"] * len(strata) / max(1, len(strata) - len(tested)))
     rest_strata = {member: strata[member] for members in rest.values() for member in members}
-    return dict.fromkeys(tested, "test") | _in_shares(rest, rest_strata, {"validation": share}, seed)
+    chosen = _in_shares(rest, rest_strata, {"validation": share}, seed)
+    _keep_training(chosen, rest, pictures, seed)
+    return dict.fromkeys(tested, "test") | chosen
 
 
-def _folds(units: Units, strata: Mapping[int, int], count: int, seed: int) -> dict[int, int]:
-    """Which of the parts 1, 2, … each picture tests in; none for classes that have one picture or one group."""
-    totals, places = Counter(strata.values()), Counter()
-    for members in units.values():
-        places.update({strata[member] for member in members})
+def _folds(
+    units: Units, pictures: Sequence[Picture], strata: Mapping[int, int], count: int, seed: int
+) -> dict[int, int]:
+    """Which of the parts 1, 2, … each picture tests in; none where a class would be left without any to train on."""
+    totals = Counter(strata.values())
+    left = Counter(label for members in units.values() for label in _labels(pictures, members))
     have: dict[int, Counter[int]] = {number: Counter() for number in range(1, count + 1)}
+    parts_of: dict[int, set[int]] = defaultdict(set)  # of each class; 0 stands for no part
     folds: dict[int, int] = {}
     groups, alone = _ranked(units, seed)
     alone.sort(key=lambda member: strata[member])  # stable: ranks stay within a class
     for members in [*groups, *([member] for member in alone)]:
-        counts = Counter(strata[member] for member in members)
-        if any(places[label] < 2 for label in counts):
-            continue
-        number = max(have, key=lambda one: (_lack(counts, have[one], totals), -have[one].total()))
-        have[number].update(counts)
-        folds.update(dict.fromkeys(members, number))
+        counts, labels = Counter(strata[member] for member in members), _labels(pictures, members)
+        left.subtract(labels)
+        # The last of a class must not be where all others of it are; one that is the only one is tested nowhere.
+        last = [parts_of[label] for label in labels if not left[label] and 0 not in parts_of[label]]
+        blocked = set().union(*(parts for parts in last if len(parts) == 1))
+        free = [number for number in have if number not in blocked] if all(last) else []
+        number = max(free, key=lambda one: (_lack(counts, have[one], totals), -have[one].total()), default=0)
+        for label in labels:
+            parts_of[label].add(number)
+        if number:
+            have[number].update(counts)
+            folds.update(dict.fromkeys(members, number))
     return folds
 
 
-def _by_hash(units: Units, shares: Mapping[Split, float], seed: int) -> dict[int, Split]:
+def _labels(pictures: Sequence[Picture], members: Iterable[int]) -> set[int]:
+    """All classes of some pictures."""
+    return {label for member in members for label in pictures[member].labels}
+
+
+def _by_hash(units: Units, spec: SplitSpec, shares: Mapping[Split, float], seed: int) -> dict[int, Split]:
+    """A split that the source has keeps its place, unused: when the source comes to have it, the other one stays.
+
+    Args:
+        shares: of the missing splits.
+    """
     chosen: dict[int, Split] = {}
     for name, members in units.items():
         place = int.from_bytes(_rank(seed, name)[:8], "big") / 2**64
-        end = 0.0
-        for split, share in shares.items():
-            end += share
-            if place < end:
-                chosen.update(dict.fromkeys(members, split))
-                break
+        split: Split = "test" if place < spec.test else "validation"
+        if place < spec.test + spec.validation and split in shares:
+            chosen.update(dict.fromkeys(members, split))
     return chosen
 
 
@@ -195,7 +227,8 @@ def _lack(
     counts: Mapping[int, int], have: Mapping[int, int], totals: Mapping[int, int], *, share: float = 0.0
 ) -> float:
     """How much of the classes of a group something lacks, for its share; each class by its own size."""
-    return sum(number * (share - have[label] / totals[label]) for label, number in counts.items())
+    # Sorted: in the listing's order a sum would round otherwise on another machine, and a tie be decided otherwise.
+    return sum(number * (share - have[label] / totals[label]) for label, number in sorted(counts.items()))
 
 
 def _ranked(units: Units, seed: int) -> tuple[list[list[int]], list[int]]:

@@ -19,7 +19,7 @@ _AT_ONCE: Final = 500
 _KEY_BYTES: Final = 16
 # Of a file that changed twice within the clock's step, as coarse as this, the time tells nothing.
 _SETTLED_NS: Final = 2 * 10**9
-_FILE_STAMP: Final = re.compile(r".*\0\d+\0(?P<changed_ns>\d+)\0\d+", re.DOTALL)
+_FILE_STAMP: Final = re.compile(r".*\0\d+\0\d+\0(?P<changed_ns>\d+)\0\d+", re.DOTALL)
 
 
 class Stamps:

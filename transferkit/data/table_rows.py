@@ -14,6 +14,7 @@ from transferkit.recipe.source import TableSource
 # Python's limit is 128 KiB, for the whole process.
 _MAX_FIELD_CHARACTERS: Final = 2**25
 _MAX_SHOWN: Final = 20
+_ONE_HOT: Final = "\nWhere each class has a column of its own, write the names of a picture's classes into one column."
 # Where a row stands, such as `line 7`, and its values by column, or what is wrong with it.
 Rows = Iterator[tuple[str, Mapping[str, Any] | str]]
 # The names of a table's columns, and its rows as far as the columns that are asked for.
@@ -50,22 +51,11 @@ def read_jsonl(path: Path) -> Table:
     Raises:
         DataError: not one line is a JSON object.
     """
-    found: list[tuple[str, Mapping[str, Any] | str]] = []
-    names: dict[str, None] = {}
-    with _readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                values = json.loads(line)
-            except (ValueError, RecursionError):
-                values = None
-            is_object = isinstance(values, dict)
-            found.append((f"line {number}", values if is_object else "is no JSON object"))
-            names.update(dict.fromkeys(values if is_object else ()))
+    # Read twice, since all lines at once take much memory.
+    names = {name: None for _, values in _json_lines(path) if not isinstance(values, str) for name in values}
     if not names:
         raise DataError(f'{path}: no line is a JSON object, such as {{"path": "cat/1.jpg", "label": "cat"}}')
-    return tuple(names), lambda _: iter(found)
+    return tuple(names), lambda _: _json_lines(path)
 
 
 def read_parquet(path: Path) -> Table:
@@ -108,17 +98,35 @@ def find_columns(source: TableSource, names: Sequence[str], path: Path) -> dict[
     """
     columns = {"path": source.path_column, "label": source.label_column}
     asked = {"split": source.split_column, "weight": source.weight_column, "group": source.group_column}
-    columns |= {what: column or what for what, column in asked.items() if column or what in names}
+    columns |= {what: column or what for what, column in asked.items() if column or (column is None and what in names)}
     for what, column in columns.items():
+        if names.count(column) > 1:
+            raise DataError(
+                f"{path}: has {names.count(column)} columns called {column!r}; rename or remove the others."
+            )
         if column not in names:
             near = difflib.get_close_matches(column, names, n=1) or [name for name in names if what in name.lower()]
             guess, example = (f"; did you mean {near[0]!r}?", near[0][:60]) if near else ("", "…")
+            one_hot = what == "label" and not near and len(names) > 2
             raise DataError(
                 f"{path}: has no column {column!r}{guess}\n"
                 f"    columns: {', '.join(name[:60] for name in names[:_MAX_SHOWN])}\n"
                 f"Say which it is: source: {{{source.kind}: {source.path}, {what}_column: {example}}}"
+                f"{_ONE_HOT if one_hot else ''}"
             )
     return columns
+
+
+def _json_lines(path: Path) -> Rows:
+    with _readable(path), path.open(encoding="utf-8-sig", errors="surrogateescape") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                values = json.loads(line)
+            except (ValueError, RecursionError):
+                values = None
+            yield f"line {number}", values if isinstance(values, dict) else "is no JSON object"
 
 
 def _csv_lines(path: Path) -> Iterator[tuple[str, list[str] | str]]:

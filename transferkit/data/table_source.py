@@ -5,12 +5,13 @@ import math
 import os
 import re
 import stat
-from collections.abc import Collection, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from transferkit.data.folder_source import file_stamp, read_picture_file
+from transferkit.data.folder_source import file_finder, file_stamp, read_picture_file
 from transferkit.data.listing import SPLIT_NAMES, Listing, Picture, Skipped, Split
 from transferkit.data.table_rows import READERS, find_columns
 from transferkit.errors import DataError
@@ -19,6 +20,8 @@ from transferkit.recipe.source import TableSource
 _log = logging.getLogger(__name__)
 # Longer than any file system's names.
 _MAX_LABEL_CHARACTERS: Final = 255
+_MAX_SHOWN: Final = 5
+_NOT_UTF8: Final = " is no UTF-8; save the table as UTF-8"
 # Of rows that name one file, the one that stays: what is reported on is not trained on.
 _SPLIT_ORDER: Final = ("test", "validation", "train", None)
 
@@ -28,7 +31,7 @@ class _Row:
     """One good row; the picture's label is still to come."""
 
     where: str
-    file: Path
+    file: str
     names: tuple[str, ...]
     picture: Picture
 
@@ -65,24 +68,27 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
             skipped.append(Skipped(_printable(str(name or path.name))[:300], f"{where}: {error}"))
     kept = [row for same in good.values() for row in _one_of(same, skipped)]
     if not kept:
-        reasons = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:5])
-        advice = f"Paths are looked up in {reader.root or '.'}; another folder can be given as root."
-        raise DataError(f"{path}: none of {len(skipped)} rows can be used.{reasons}\n{advice}")
+        raise DataError(f"{path}: {_why_nothing(skipped, reader.root)}")
     class_names = _in_order(reader.class_names, {name for row in kept for name in row.names})
     if not multi_label:
         _warn_of_separators([row.names[0] for row in kept], source)
     index = {name: label for label, name in enumerate(class_names)}
-    files = [row.file for row in kept]
-    labels = [tuple(index[name] for name in row.names) for row in kept]
+    labels = (tuple(index[name] for name in row.names) for row in kept)
+    pictures = tuple(
+        replace(row.picture, label=label if multi_label else label[0]) for row, label in zip(kept, labels, strict=True)
+    )
+    others = {
+        position: row.file
+        for position, (row, picture) in enumerate(zip(kept, pictures, strict=True))
+        if os.path.join(reader.root, picture.path) != row.file
+    }
+    file_of = file_finder(reader.root, pictures, others)
     return Listing(
         class_names,
-        tuple(
-            replace(row.picture, label=label if multi_label else label[0])
-            for row, label in zip(kept, labels, strict=True)
-        ),
-        lambda chosen: (read_picture_file(files[position]) for position in chosen),
+        pictures,
+        lambda chosen: (read_picture_file(file_of(position)) for position in chosen),
         origin=str(path),
-        stamps=lambda: (file_stamp(file) for file in files),
+        stamps=lambda: (file_stamp(file_of(position)) for position in range(len(pictures))),
         skipped=tuple(skipped),
     )
 
@@ -91,12 +97,14 @@ def find_table(source: TableSource) -> Path:
     """Where the table is.
 
     Raises:
-        DataError: it is not there.
+        DataError: it is not there, or the folder is not that its paths are relative to.
     """
     path = Path(source.path).expanduser()
     if not path.is_file():
         what = "a folder, not a table" if path.is_dir() else "no such file"
         raise DataError(f"{path}: {what} (looked from {Path.cwd()}).")
+    if source.root and not Path(source.root).expanduser().is_dir():
+        raise DataError(f"{source.root}: no such folder, which data.source.root names (looked from {Path.cwd()}).")
     return path
 
 
@@ -105,7 +113,7 @@ class _RowReader:
 
     def __init__(self, source: TableSource, columns: Mapping[str, str], multi_label: bool) -> None:
         self.source, self.columns, self.multi_label = source, columns, multi_label
-        self.root = Path(source.root or Path(source.path).parent).expanduser()
+        self.root = str(Path(source.root or Path(source.path).parent).expanduser())
         # Of all rows so far, those that are left out among them.
         self.class_names: set[str] = set()
 
@@ -119,23 +127,33 @@ class _RowReader:
         cells = {what: values.get(column) for what, column in self.columns.items()}
         names = self._names(cells["label"], where)
         self.class_names.update(names)
-        path = cells["path"]
-        if not isinstance(path, str) or not path:
+        settings = {
+            "split": _split(cells.get("split")),
+            "weight": _weight(cells.get("weight")),
+            "group": _text(cells.get("group")) or None,
+        }
+        path, file = self._find(cells["path"])
+        return _Row(where, file, names, Picture(_printable(path), (), **settings))
+
+    def _find(self, cell: Any) -> tuple[str, str]:
+        """A row's path and its file; where there is none, the same path as another system would write it is tried."""
+        path = cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
+        if not _text(path):
             raise ValueError("has no path")
-        picture = Picture(
-            path=_printable(path),
-            label=(),
-            split=_split(cells.get("split")),
-            weight=_weight(cells.get("weight")),
-            group=_text(cells.get("group")) or None,
-        )
-        file = self.root / path
-        try:
-            if not stat.S_ISREG(file.stat().st_mode):
+        if not isinstance(path, str):
+            raise ValueError("holds a number where a path is meant")
+        first_error = None
+        for written in dict.fromkeys(_spellings(path)):
+            file = os.path.join(self.root, os.path.expanduser(written) if written.startswith("~/") else written)
+            try:
+                is_file = stat.S_ISREG(os.stat(file).st_mode)
+            except OSError as error:
+                first_error = first_error or error
+                continue
+            if not is_file:
                 raise ValueError("is no ordinary file")
-        except OSError as error:
-            raise ValueError(f"cannot be read: {error.strerror}") from error
-        return _Row(where, file, names, picture)
+            return written.replace(os.sep, "/"), file
+        raise ValueError(f"cannot be read: {first_error.strerror}{'' if _is_utf8(path) else _NOT_UTF8}")
 
     def _names(self, label: Any, where: str) -> tuple[str, ...]:
         if label is None:
@@ -146,16 +164,46 @@ class _RowReader:
                 "Pictures of several classes need loss: binary_cross_entropy; for one class each, write its name alone."
             )
         parts = label if isinstance(label, list) else [label]
+        numbers = [part for part in parts if isinstance(part, (int, float))]
+        if len(set(numbers)) < len(numbers) and set(numbers) <= {0, 1}:
+            raise DataError(
+                f"{self.source.path}, {where}: column {self.source.label_column!r} holds rows of zeros and ones.\n"
+                "Write the names or numbers of a picture's classes instead: [2, 5] in place of [0, 0, 1, 0, 0, 1]."
+            )
         if self.multi_label and isinstance(label, str):
             parts = [part for part in label.split(self.source.separator) if part.strip()]
         names = tuple(sorted({_text(part) for part in parts}))
         for name in names:
             if not name:
                 raise ValueError("has no label" if len(names) == 1 else "has an empty class among its labels")
+            if not _is_utf8(name):
+                raise ValueError(f"label {name[:40]!r}{_NOT_UTF8}")
             if not name.isprintable() or len(name) > _MAX_LABEL_CHARACTERS:
                 fault = f"longer than {_MAX_LABEL_CHARACTERS} characters" if name.isprintable() else "not printable"
                 raise ValueError(f"label {name[:40]!r} is {fault}")
         return names
+
+
+def _spellings(path: str) -> Iterator[str]:
+    """As written; without space around; as Windows and macOS mean it: backslashes for folders, marks beside letters."""
+    yield path
+    yield (path := path.strip())
+    if "\\" in path:
+        yield (path := path.replace("\\", "/"))
+    if not path.isascii():
+        yield from (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
+
+
+def _why_nothing(skipped: Sequence[Skipped], root: str) -> str:
+    if not skipped:
+        return "has no rows."
+    reasons = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:_MAX_SHOWN])
+    advice = {
+        ": cannot be read": f"\nPaths are looked up in {root}; another folder can be given as root.",
+        ": split ": "\nIf that column is not about splits, set split_column to another one, or to '' for none.",
+    }
+    fitting = "".join(text for fault, text in advice.items() if any(fault in one.reason for one in skipped))
+    return f"none of {len(skipped)} rows can be used.{reasons}{fitting}"
 
 
 def _in_order(class_names: Collection[str], used: Collection[str]) -> tuple[str, ...]:
@@ -198,8 +246,10 @@ def _split(value: Any) -> Split | None:
 
 def _weight(value: Any) -> float:
     text = _text(value)
+    if not text:
+        return 1.0
     try:
-        weight = float(text or 1)
+        weight = float(text)
     except ValueError:
         weight = math.nan
     if not (math.isfinite(weight) and weight >= 0):
@@ -211,6 +261,8 @@ def _text(value: Any) -> str:
     """Text without space around it; 7 and 7.0 are the same; nothing is empty."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
+    if isinstance(value, bytes):
+        value = value.decode("utf-8", "surrogateescape")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, (str, int, float)):
@@ -221,3 +273,8 @@ def _text(value: Any) -> str:
 def _printable(path: str) -> str:
     """Bytes that are no UTF-8 are written as escapes."""
     return path.encode("utf-8", "backslashreplace").decode()
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether it was read without bytes that are no UTF-8."""
+    return not re.search("[\udc80-\udcff]", text)

@@ -8,6 +8,7 @@ import io
 import logging
 import os
 import queue
+import re
 import shutil
 import sys
 import textwrap
@@ -19,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from transferkit.download.file import OFFLINE, is_offline, ways_out
+from transferkit.download.file import OFFLINE, is_offline
 from transferkit.errors import DataError
 from transferkit.home import home_folder
 from transferkit.recipe.source import TfdsSource
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+CATALOG = "https://www.tensorflow.org/datasets/catalog/overview"
 _ANSWER_S = 5.0
 _ALL_ANSWERS_S = 10.0
 _MAX_HOSTS = 8
@@ -50,13 +52,19 @@ def find_builder(spec: TfdsSource) -> DatasetBuilder:
         ours = open_builder(spec, tfds_folder(home_folder(os.environ)))
     except DataError:
         theirs = open_builder(spec, None)  # a dataset that is known by its files alone
-        if theirs.is_prepared():
+        if is_on_disk(theirs):
             return theirs
         raise
-    if ours.is_prepared():
+    if is_on_disk(ours):
         return ours
     theirs = open_builder(spec, None)
-    return theirs if theirs.is_prepared() else ours
+    return theirs if is_on_disk(theirs) else ours
+
+
+def is_on_disk(builder: DatasetBuilder) -> bool:
+    """Whether the dataset is prepared in the builder's folder."""
+    with quiet():
+        return builder.is_prepared()
 
 
 def tfds_folder(home: Path) -> Path:
@@ -79,11 +87,12 @@ def open_builder(spec: TfdsSource, folder: Path | str | None) -> DatasetBuilder:
     except tfds.core.DatasetNotFoundError as error:
         name = spec.name.split("/")[0].split(":")[0]
         # Community datasets are listed by asking the network.
-        known = tfds.list_builders(with_community_datasets=False)
+        with quiet():
+            known = tfds.list_builders(with_community_datasets=False)
         near = " or ".join(repr(guess) for guess in difflib.get_close_matches(name, known))
         raise DataError(
             f"TensorFlow Datasets has no dataset {spec.name!r}{f'; did you mean {near}?' if near else ''}\n"
-            "    all names: https://www.tensorflow.org/datasets/catalog/overview"
+            f"    all names: {CATALOG}"
         ) from error
     except Exception as error:  # unknown versions, configs and missing packages come as almost any type
         raise DataError(f"TensorFlow Datasets cannot open {spec.name!r}: {shorten(error)}") from error
@@ -135,7 +144,9 @@ def prepare(builder: DatasetBuilder, *, try_gcs: bool) -> None:
     name, folder, urls = builder.info.full_name, builder.data_dir_root.resolve(), builder.url_infos or {}
     if is_offline(os.environ):
         raise DataError(
-            f"{name} is not in {folder}, and this run is offline (--offline or {OFFLINE})\n{ways_out(os.environ)}"
+            f"{name} is not in {folder}, and this run is offline (--offline or {OFFLINE})\n"
+            "    with a network elsewhere, run `transferkit fetch RECIPE --to DIR` there, bring DIR here, and set\n"
+            "    TRANSFERKIT_HOME to it"
         )
     # Files that the user has to bring may be all that a builder needs, so a missing network says nothing then.
     if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS and (silent := _silent_hosts([*urls, *[_BUCKET] * try_gcs])):
@@ -206,11 +217,14 @@ def _ask(url: str) -> str:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars, printed lines or remarks to developers from TFDS; its own switches for them are for good."""
-    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow")]
+    """No progress bars, printed lines, log lines or tracebacks from TFDS; its own switches for them are for good.
+
+    What really goes wrong is an exception.
+    """
+    loggers = [logging.getLogger(name) for name in ("absl", "tensorflow", "urllib3")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
@@ -220,5 +234,6 @@ def quiet() -> Iterator[None]:
 
 
 def shorten(error: Exception) -> str:
-    """An error of TFDS in one line."""
-    return textwrap.shorten(str(error), 400) or type(error).__name__
+    """An error of TFDS in one line, without the place in TensorFlow's own graph."""
+    text = re.sub(r"\{\{.*?\}\} |\[Op:\w*\] name:", "", str(error))
+    return textwrap.shorten(text, 400) or type(error).__name__

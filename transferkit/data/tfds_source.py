@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from transferkit.data.folder_source import file_stamp
 from transferkit.data.listing import SPLITS, Listing, Picture, Split
 from transferkit.data.tfds_download import (
+    CATALOG,
     copy_prepared,
     find_builder,
+    is_on_disk,
     open_builder,
     prepare,
     quiet,
@@ -24,6 +26,8 @@ from transferkit.recipe.source import TfdsSource
 
 if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
+
+_ANEW = "    delete that folder; the next run prepares it anew"
 
 
 def list_tfds(spec: TfdsSource) -> Listing:
@@ -65,7 +69,7 @@ def is_prepared(spec: TfdsSource) -> bool:
     Raises:
         DataError: TensorFlow Datasets has no such dataset.
     """
-    return find_builder(spec).is_prepared()
+    return is_on_disk(find_builder(spec))
 
 
 def fetch_tfds(spec: TfdsSource, *, home: Path) -> Path:
@@ -80,7 +84,7 @@ def fetch_tfds(spec: TfdsSource, *, home: Path) -> Path:
     _picture_and_label(builder)
     if not spec.data_dir:
         theirs, builder = builder, open_builder(spec, tfds_folder(home))
-        if theirs.is_prepared() and not builder.is_prepared():
+        if is_on_disk(theirs) and not is_on_disk(builder):
             copy_prepared(theirs, tfds_folder(home))
             builder = open_builder(spec, tfds_folder(home))
     prepare(builder, try_gcs=spec.try_gcs)
@@ -102,7 +106,8 @@ def _picture_and_label(builder: DatasetBuilder) -> tuple[str, str]:
     has = ", ".join(f"{key} ({type(feature).__name__})" for key, feature in features.items())
     raise DataError(
         f"{builder.info.full_name} does not have exactly one picture (Image) and one class label (ClassLabel) per "
-        f"example; it has: {has}"
+        f"example; it has: {has}\n"
+        f"    data sets that do: {CATALOG}#image_classification"
     )
 
 
@@ -111,9 +116,11 @@ def _choose_parts(builder: DatasetBuilder, spec: TfdsSource) -> dict[Split, str]
     if spec.splits is not None:
         return {split: part for split in SPLITS if (part := getattr(spec.splits, split)) is not None}
     has = tuple(builder.info.splits)
+    if not has:
+        raise DataError(f"{builder.info.full_name} in {builder.data_path} is incomplete\n{_ANEW}")
     if "train" not in has:
         raise DataError(
-            f"{builder.info.full_name} has no split 'train'; it has: {', '.join(has) or 'none'}\n"
+            f"{builder.info.full_name} has no split 'train'; it has: {', '.join(has)}\n"
             "    say what to train on in data.source.tfds.splits, such as {train: 'test[:80%]', test: 'test[80%:]'}"
         )
     return {split: split for split in SPLITS if split in has}
@@ -140,8 +147,7 @@ def _read(builder: DatasetBuilder, part: str, *, key: str) -> Iterator[tuple[byt
             yield example["tfds_id"], example[key]
     except tf.errors.OpError as error:
         raise DataError(
-            f"{builder.info.full_name} in {builder.data_path} is damaged: {shorten(error)}\n"
-            "    delete that folder; the next run prepares it anew"
+            f"{builder.info.full_name} in {builder.data_path} is damaged: {shorten(error)}\n{_ANEW}"
         ) from error
 
 

@@ -1,22 +1,14 @@
 """Unpack an archive that nobody vouches for: only plain files and folders come out of it, and only below one folder."""
 
-import bz2
 import errno
-import gzip
-import lzma
+import os
 import re
 import shutil
-import stat
-import struct
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Final
+from typing import IO, BinaryIO, Final
 
+from transferkit.data.archive_members import BY_HAND, DAMAGE, Member, open_members
 from transferkit.errors import DataError
 from transferkit.progress import Progress, Task
 
@@ -24,50 +16,30 @@ MB: Final = 10**6
 # What an archive of pictures, which hardly compress, never comes near.
 MAX_GROWTH: Final = 100
 ALWAYS_ALLOWED_BYTES: Final = 10**9
-# Left to other programs.
+# Left to other programs: this much, or of a small disk this part of what is free.
 SPARE_BYTES: Final = 10**9
+SPARE_FRACTION: Final = 0.1
 
 _PIECE_BYTES: Final = 2**20
-# More than any true header has; tarfile would read one of any size into memory.
-_MAX_HEADER_BYTES: Final = 2**24
-_MAX_PADDING_BYTES: Final = 2**26
 # Each file and folder takes at least this much of a disk.
 _ENTRY_BYTES: Final = 4096
+# Deeper than any set of pictures, and less than functions can go that call themselves for each level.
+_MAX_DEPTH: Final = 100
+_MAX_SHOWN: Final = 100
 _LEFT_OUT: Final = "__MACOSX"  # what macOS adds to zip files; its sub-folders would look like classes
-_ZIP: Final = (b"PK\3\4", b"PK\5\6")
-_COMPRESSIONS: Final[tuple[tuple[bytes, Callable[[BinaryIO], Any]], ...]] = (
-    (b"\x1f\x8b", gzip.open),
-    (b"BZh", bz2.open),
-    (b"\xfd7zXZ\0", lzma.open),
-)
-# What bad bytes make the readers of the formats raise.
-_DAMAGE: Final = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    ValueError,
-)
+# What a disk answers to a member's name.
+_CLASH: Final = "has the name of another member, or one that this disk does not tell apart from it"
+_NAME_FAULTS: Final[Mapping[int, str]] = {
+    errno.ENAMETOOLONG: "has a name that is too long for this disk",
+    errno.EINVAL: "has a name that this disk does not take",
+    errno.EILSEQ: "has a name that this disk does not take",
+    errno.EEXIST: _CLASH,
+    errno.EISDIR: _CLASH,
+    errno.ENOTDIR: _CLASH,
+}
 
 
-@dataclass(frozen=True)
-class _Member:
-    """One entry of an archive.
-
-    Args:
-        trouble: why it must not be unpacked; empty if it may.
-        open: the content of a file; `None` for a folder.
-    """
-
-    name: str
-    trouble: str
-    open: Callable[[], IO[bytes]] | None
-
-
-def unpack(archive: Path, folder: Path, *, shown: str, progress: Progress) -> int:
+def unpack(archive: Path, folder: Path, *, shown: str, progress: Progress) -> None:
     """Unpack a .zip or .tar file (plain, gzip, bzip2 or xz, told by its first bytes) into a folder that is not there.
 
     Either all of it comes out, or nothing stays.
@@ -75,21 +47,19 @@ def unpack(archive: Path, folder: Path, *, shown: str, progress: Progress) -> in
     Args:
         shown: what the archive is called in errors.
 
-    Returns:
-        The number of files.
-
     Raises:
         DataError: it is no archive, damaged, has a password, members that lead out of the folder, links or devices, or
-            grows as no set of pictures does.
+            names that the disk does not take, or grows as no set of pictures does.
         OSError: the disk is full or refuses; the same archive may do another time.
     """
     try:
         folder.mkdir(parents=True)
         with archive.open("rb") as raw, progress.task(f"unpacking {archive.name}", _size(archive) // MB, "MB") as task:
-            return _unpack(raw, folder, _Allowance(_size(archive), folder, shown), task, shown)
+            _unpack(raw, folder, _Allowance(_size(archive), folder, shown), task, shown)
     except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, _DAMAGE) or (isinstance(error, OSError) and error.errno is None):
+        is_unreadable = isinstance(error, OSError) and not error.filename and error.errno in (None, errno.EINVAL)
+        if isinstance(error, DAMAGE) or is_unreadable:
             reason = str(error) or type(error).__name__
             raise DataError(f"{shown}: the archive is damaged or not whole: {reason}. Nothing was unpacked.") from error
         raise
@@ -101,49 +71,75 @@ class _Allowance:
     def __init__(self, packed_bytes: int, folder: Path, shown: str) -> None:
         self.shown = shown
         self.honest_bytes = max(ALWAYS_ALLOWED_BYTES, MAX_GROWTH * packed_bytes)
-        self.free_bytes = shutil.disk_usage(folder).free - SPARE_BYTES
+        free_bytes = shutil.disk_usage(folder).free
+        self.free_bytes = free_bytes - min(SPARE_BYTES, SPARE_FRACTION * free_bytes)
         self.used_bytes = 0
 
     def use(self, num_bytes: int) -> None:
         self.used_bytes += num_bytes
-        if self.used_bytes > self.honest_bytes:
+        self.expect(0)
+
+    def expect(self, num_bytes: int) -> None:
+        """Refuse, before anything of it is written, what will be too much."""
+        if self.used_bytes + num_bytes > self.honest_bytes:
             raise DataError(
                 f"{self.shown}: it unpacks to more than {self.honest_bytes / MB:,.0f} MB, over {MAX_GROWTH} times its "
                 "size, which pictures never do. Nothing was unpacked."
             )
-        if self.used_bytes > self.free_bytes:
+        if self.used_bytes + num_bytes > self.free_bytes:
             raise OSError(
                 errno.ENOSPC,
-                f"what is in the archive takes more than the {max(0, self.free_bytes) / MB:,.0f} MB that the disk has "
-                "to spare; make room, or set TRANSFERKIT_HOME to a folder on another disk",
+                f"what is in the archive takes more than the {self.free_bytes / MB:,.0f} MB that the disk has to "
+                "spare; make room, or use a folder on another disk (TRANSFERKIT_HOME, or fetch --to)",
             )
 
 
-def _unpack(raw: BinaryIO, folder: Path, allowance: _Allowance, task: Task, shown: str) -> int:
-    num_files = told = 0
-    with _members(raw, shown) as members:
+def _unpack(raw: BinaryIO, folder: Path, allowance: _Allowance, task: Task, shown: str) -> None:
+    told = 0
+    made: set[tuple[str, ...]] = set()
+    with open_members(raw, shown) as (num_bytes, members):
+        allowance.expect(num_bytes)
         for member in members:
             parts = _safe_parts(member, shown)
             if not parts or parts[0] == _LEFT_OUT:
                 continue
+            if not folder.joinpath(*parts).is_relative_to(folder):  # on Windows also what begins with a drive's letter
+                raise _refusal(member, "leads out of the archive's folder", shown)
             allowance.use(_ENTRY_BYTES)
-            place = folder.joinpath(*parts)
-            if member.open is None:
-                place.mkdir(parents=True, exist_ok=True)
-                continue
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with member.open() as content, place.open("wb") as file:
-                while piece := content.read(_PIECE_BYTES):
-                    allowance.use(len(piece))
-                    file.write(piece)
-            num_files += 1
+            allowance.expect(member.num_bytes)
+            try:
+                _make_folders(folder, parts if member.open is None else parts[:-1], made)
+                if member.open is not None:
+                    _write(member.open, folder.joinpath(*parts), parts[-1], allowance)
+            except OSError as error:
+                if error.filename and error.errno in _NAME_FAULTS:
+                    raise _refusal(member, _NAME_FAULTS[error.errno], shown) from error
+                raise
             if (whole := raw.tell() // MB) > told:
                 task.advance(whole - told)
                 told = whole
-    return num_files
 
 
-def _safe_parts(member: _Member, shown: str) -> tuple[str, ...]:
+def _make_folders(folder: Path, parts: tuple[str, ...], made: set[tuple[str, ...]]) -> None:
+    """Make those that were not made before; one that is there all the same has another name on the disk."""
+    if parts in made:
+        return
+    for depth in range(1, len(parts) + 1):
+        if parts[:depth] not in made:
+            folder.joinpath(*parts[:depth]).mkdir()
+            made.add(parts[:depth])
+
+
+def _write(open_content: Callable[[], IO[bytes]], place: Path, name: str, allowance: _Allowance) -> None:
+    # Of members with one name the last one counts, as for tar itself.
+    is_again = place.exists() and name in os.listdir(place.parent)
+    with open_content() as content, place.open("wb" if is_again else "xb") as file:
+        while piece := content.read(_PIECE_BYTES):
+            allowance.use(len(piece))
+            file.write(piece)
+
+
+def _safe_parts(member: Member, shown: str) -> tuple[str, ...]:
     """The steps from the folder to where a member belongs.
 
     Raises:
@@ -155,89 +151,17 @@ def _safe_parts(member: _Member, shown: str) -> tuple[str, ...]:
     goes_up = any(not step.strip(". ") for step in steps)  # Windows overlooks the space in ".. "
     if name.startswith("/") or re.match("[A-Za-z]:", name) or goes_up or "\0" in name:
         trouble = "leads out of the archive's folder"
+    elif len(steps) > _MAX_DEPTH:
+        trouble = f"lies more than {_MAX_DEPTH} folders deep"
     if trouble:
-        raise DataError(
-            f"{shown}: its member {member.name!r} {trouble}. Nothing was unpacked.\n"
-            "An archive from somebody you trust can be unpacked by hand: use the folder with data.source.folder."
-        )
+        raise _refusal(member, trouble, shown)
     # Bytes that are no UTF-8 are read as halves of characters, which not every disk takes.
     return tuple(re.sub("[\ud800-\udfff]", lambda half: f"%{ord(half[0]) & 0xFF:02X}", step) for step in steps)
 
 
-@contextmanager
-def _members(raw: BinaryIO, shown: str) -> Iterator[Iterator[_Member]]:
-    head = raw.read(512)
-    raw.seek(0)
-    if head.startswith(_ZIP):
-        with zipfile.ZipFile(raw) as archive:
-            yield _zip_members(archive)
-        return
-    openers = [opener for magic, opener in _COMPRESSIONS if head.startswith(magic)]
-    with closing(openers[0](raw)) if openers else _left_open(raw) as plain:
-        stream = _Limited(plain)
-        try:
-            archive = tarfile.open(fileobj=stream, mode="r:", encoding="utf-8", errors="surrogateescape")  # noqa: SIM115
-        except tarfile.TarError as error:
-            begins = f"; it begins with {head[:40]!r}" if not openers else ""
-            raise DataError(
-                f"{shown}: neither a .zip nor a .tar file (plain, gzip, bzip2 or xz){begins}.\n"
-                "The address must be that of the file itself, not of a page about it."
-            ) from error
-        yield _tar_members(archive, stream)
-
-
-@contextmanager
-def _left_open(raw: BinaryIO) -> Iterator[BinaryIO]:
-    yield raw
-
-
-def _zip_members(archive: zipfile.ZipFile) -> Iterator[_Member]:
-    for entry in archive.infolist():
-        kind = stat.S_IFMT(entry.external_attr >> 16)
-        trouble = ""
-        if kind == stat.S_IFLNK:
-            trouble = "is a link"
-        elif kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-            trouble = "is no plain file"
-        elif entry.flag_bits & 1:
-            trouble = "needs a password"
-        content = None if entry.filename.endswith(("/", "\\")) else _opener(archive.open, entry)
-        yield _Member(entry.filename, trouble, content)
-
-
-def _tar_members(archive: tarfile.TarFile, stream: "_Limited") -> Iterator[_Member]:
-    while (entry := archive.next()) is not None:
-        trouble = "is a link" if entry.issym() or entry.islnk() else ""
-        if not (trouble or entry.isfile() or entry.isdir()):
-            trouble = "is no plain file"
-        yield _Member(entry.name, trouble, None if entry.isdir() else _opener(archive.extractfile, entry))
-        archive.members.clear()  # it would keep every one of millions
-    # tarfile takes whatever it cannot read for the end.
-    stream.seek(archive.offset)
-    if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("no mark of its end is where it must be")
-    # The checksum of what was compressed stands at its very end.
-    for _ in range(_MAX_PADDING_BYTES // _PIECE_BYTES):
-        if not stream.read(_PIECE_BYTES):
-            return
-    raise tarfile.ReadError("it goes on after its end")
-
-
-def _opener(function: Callable[[Any], Any], entry: Any) -> Callable[[], IO[bytes]]:
-    return lambda: function(entry)
-
-
-class _Limited:
-    """A file that refuses to be read in pieces that no honest archive asks for."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file = file
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, num_bytes: int) -> bytes:
-        if not 0 <= num_bytes <= _MAX_HEADER_BYTES:
-            raise tarfile.ReadError("a header of many megabytes")
-        return self.file.read(num_bytes)
+def _refusal(member: Member, trouble: str, shown: str) -> DataError:
+    name = member.name if len(member.name) <= _MAX_SHOWN else f"{member.name[:_MAX_SHOWN]}…"
+    return DataError(f"{shown}: its member {name!r} {trouble}. Nothing was unpacked.\n{BY_HAND}")
 
 
 def _size(path: Path) -> int:

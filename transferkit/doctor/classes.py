@@ -134,7 +134,8 @@ def _imbalance(
     train = counts["train"]
     if spec.imbalance.kind != "none" or not train.any():
         return
-    largest, smallest = int(train.argmax()), int(np.where(train > 0, train, train.max()).argmin())
+    trained = np.flatnonzero(train)
+    largest, smallest = train.argmax(), trained[train[trained].argmin()]
     ratio = train[largest] / train[smallest]
     if ratio < _UNEQUAL:
         return

@@ -1,7 +1,7 @@
 """Findings about pictures that come more than once: as copies of a file, or so alike that they show the same."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -80,11 +80,9 @@ def find_copies(places: Places, digests: Sequence[bytes]) -> Iterator[Finding]:
         if digest:
             groups[digest].append(row)
     copies = [rows for rows in groups.values() if len(rows) > 1]
-    conflicts = [rows for rows in copies if len({places.labels[row] for row in rows}) > 1]
-    agreeing = [rows for rows in copies if len({places.labels[row] for row in rows}) == 1]
+    conflicts, agreeing = _divide(copies, lambda rows: len({places.labels[row] for row in rows}) > 1)
     # By the source's own splits: a run leaves out copies before it makes splits.
-    straddling = [rows for rows in agreeing if len({places.own[row] or "train" for row in rows}) > 1]
-    harmless = [rows for rows in agreeing if rows not in straddling]
+    straddling, harmless = _divide(agreeing, lambda rows: len({places.own[row] or "train" for row in rows}) > 1)
     if conflicts:
         yield Finding(
             kind="copies_in_classes",
@@ -124,6 +122,16 @@ def find_copies(places: Places, digests: Sequence[bytes]) -> Iterator[Finding]:
             pictures=_evidence(places, _pairs_of_groups(places, harmless)),
             num=extra,
         )
+
+
+def _divide(
+    groups: Iterable[Sequence[int]], chosen: Callable[[Sequence[int]], bool]
+) -> tuple[list[Sequence[int]], list[Sequence[int]]]:
+    """The groups that are chosen, and the others."""
+    parts: tuple[list[Sequence[int]], list[Sequence[int]]] = [], []
+    for rows in groups:
+        parts[not chosen(rows)].append(rows)
+    return parts
 
 
 def _groups(groups: Sequence[Sequence[int]]) -> str:
@@ -231,8 +239,10 @@ def _pairs_of_groups(places: Places, groups: Iterable[Sequence[int]]) -> list[Pa
 def _every_one(places: Places, groups: Iterable[Sequence[int]]) -> tuple[Skipped, ...]:
     left_out: dict[int, str] = {}
     for rows in groups:
+        first = rows[0]
+        another = next(row for row in rows if places.labels[row] != places.labels[first])
         for row in rows:
-            other = next(one for one in rows if places.labels[one] != places.labels[row])
+            other = first if places.labels[row] != places.labels[first] else another
             left_out.setdefault(row, f"labelled otherwise than {places.paths[other]}, which looks the same")
     return tuple(Skipped(places.paths[row], reason) for row, reason in left_out.items())
 

@@ -9,10 +9,10 @@ import numpy as np
 from transferkit.data.arrays_source import Arrays
 from transferkit.data.copies import keep_one_of_each
 from transferkit.data.exclude import read_exclude_file
-from transferkit.data.listing import Listing, Skipped
+from transferkit.data.listing import Listing, Picture, Skipped
 from transferkit.data.manifest import apply_manifest
 from transferkit.data.source import list_source
-from transferkit.data.splits import assign_splits
+from transferkit.data.splits import Assigned, assign_splits
 from transferkit.doctor.classes import find_in_classes
 from transferkit.doctor.duplicates import Pair, Places, alike_pairs, find_alike, find_copies
 from transferkit.doctor.files import find_in_files
@@ -20,6 +20,7 @@ from transferkit.doctor.findings import Finding, by_severity
 from transferkit.doctor.scan import Scan, scan_pictures
 from transferkit.doctor.shortcuts import find_shortcuts
 from transferkit.doctor.statistics import Statistics, count_classes, count_pictures, summarise
+from transferkit.doctor.torn import find_torn_groups
 from transferkit.errors import DownloadError, WeightsError
 from transferkit.progress import Progress
 from transferkit.recipe.recipe import Recipe
@@ -68,11 +69,14 @@ def examine(recipe: Recipe, *, quick: bool = False, arrays: Arrays | None = None
     scan = scan_pictures(listing, max_megapixels=spec.max_megapixels, progress=progress)
     rows = _used_by_a_run(listing, scan)
     pairs = alike_pairs(scan.pixels, rows, progress)
-    places = _places(listing, rows, pairs, recipe)
+    used = [listing.pictures[row] for row in rows]
+    assigned = _assign(used, rows, pairs, recipe)
+    places = _places(listing, rows, assigned)
     counts = count_classes(places.labels, places.splits, len(listing.class_names))
     findings = [
         *find_copies(places, _comparable(scan)),
         *find_alike(places, pairs, grouped=spec.duplicates == "group"),
+        *find_torn_groups(used, assigned),
         *find_in_files(listing, scan, spec),
         *find_in_classes(
             listing.class_names,
@@ -85,7 +89,7 @@ def examine(recipe: Recipe, *, quick: bool = False, arrays: Arrays | None = None
         *find_shortcuts(scan, listing),
     ]
     if not quick:
-        findings += _deep_findings(recipe, listing, progress)
+        findings += _deep_findings(recipe, listing, places, progress)
     return Examination(
         recipe, listing, scan, by_severity(findings), summarise(scan, listing.class_names, counts, places.splits)
     )
@@ -98,16 +102,16 @@ def _used_by_a_run(listing: Listing, scan: Scan) -> np.ndarray:
     return readable[np.array(keep_one_of_each(pictures, digests, listing.class_names)[0], np.int64)]
 
 
-def _places(listing: Listing, rows: np.ndarray, pairs: Sequence[Pair], recipe: Recipe) -> Places:
-    """Where a run would put each picture; nowhere those that it does not use."""
+def _assign(used: Sequence[Picture], rows: np.ndarray, pairs: Sequence[Pair], recipe: Recipe) -> Assigned:
+    """Where a run would put the pictures that it uses, which are those in some rows."""
     position = {row: at for at, row in enumerate(rows.tolist())}
     alike = [(position[one], position[other]) for one, other, _ in pairs]
-    assigned = assign_splits(
-        [listing.pictures[row] for row in rows],
-        recipe.data.split,
-        seed=recipe.seed,
-        alike=alike if recipe.data.duplicates == "group" else (),
-    )
+    grouped = recipe.data.duplicates == "group"
+    return assign_splits(used, recipe.data.split, seed=recipe.seed, alike=alike if grouped else ())
+
+
+def _places(listing: Listing, rows: np.ndarray, assigned: Assigned) -> Places:
+    """Where each picture stands; those that are not in the rows are in no split."""
     splits = np.full(len(listing.pictures), None, object)
     splits[rows] = assigned.splits
     return Places(
@@ -130,11 +134,12 @@ def _already_excluded(exclude: str | tuple[str, ...] | None) -> dict[str, str]:
     return dict.fromkeys(exclude or (), "named in the recipe")
 
 
-def _deep_findings(recipe: Recipe, listing: Listing, progress: Progress) -> Iterator[Finding]:
+def _deep_findings(recipe: Recipe, listing: Listing, places: Places, progress: Progress) -> Iterator[Finding]:
     from transferkit.doctor.labels import find_mislabelled
 
     try:
-        yield from find_mislabelled(recipe, listing, progress=progress)
+        splits = dict(zip(places.paths, places.splits, strict=True))
+        yield from find_mislabelled(recipe, listing, splits, progress=progress)
     except (WeightsError, DownloadError) as error:
         yield Finding(
             kind="labels_not_examined",

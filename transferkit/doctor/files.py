@@ -35,6 +35,7 @@ def _unreadable(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Findin
         return
     left_out = tuple(Skipped(listing.pictures[row].path, scan.reasons[row]) for row in rows)
     share = len(rows) / len(listing.pictures)
+    too_large = any("over the limit" in one.reason for one in left_out)
     yield Finding(
         kind="unreadable",
         severity="blocking" if share > _MANY_UNREADABLE else "warning",
@@ -42,6 +43,7 @@ def _unreadable(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Findin
         meaning=f"{_reasons(left_out)}. finetune leaves them out and lists them in skipped.csv; nothing is deleted.",
         advice=(
             "Restore them from their origin, or delete them."
+            + (" Those over the limit are read once data.max_megapixels is raised." if too_large else "")
             + (f" That is {share:.0%} of all: look for a broken copy or download first." if share > 0.02 else "")
             + " data.exclude: doctor.json leaves them out for good."
         ),
@@ -90,7 +92,8 @@ def _tiny(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Finding]:
         meaning=f"They are enlarged to {spec.image_size} pixels and show next to nothing; often they are thumbnails.",
         advice="Replace them by the originals, or name them in data.exclude.",
     )
-    small = scan.readable & (short < spec.image_size / 2) & (short >= _TINY_PX)
+    fitted = np.maximum(scan.width, scan.height) if spec.resize == "pad" else short  # the side that becomes image_size
+    small = scan.readable & (fitted < spec.image_size / 2) & (short >= _TINY_PX)
     yield from _found(
         listing,
         np.flatnonzero(small),
@@ -99,7 +102,7 @@ def _tiny(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Finding]:
         severity="note",
         title=f"{{}} less than half as large as data.image_size ({spec.image_size})",
         meaning="They are enlarged, which costs time and adds no detail.",
-        advice=f"Where most are so small, try data.image_size: {_smaller_size(short[scan.readable])}.",
+        advice=f"Where most are so small, try data.image_size: {_smaller_size(fitted[scan.readable])}.",
     )
 
 
@@ -130,7 +133,7 @@ def _extreme_aspect(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Fi
         np.flatnonzero(scan.readable & (aspect > _EXTREME_ASPECT)),
         lambda row: _size(scan, row) + (f", {1 / aspect[row]:.0%} of it shown" if crops else ""),
         kind="extreme_aspect",
-        severity="warning",
+        severity="note" if spec.resize == "pad" else "warning",
         title=f"{{}} more than {_EXTREME_ASPECT:g} times as long as wide",
         meaning=f"{meaning[spec.resize]}.",
         advice=f"Cut out what matters{', choose data.resize: pad,' if crops else ''} or name them in data.exclude.",
@@ -251,6 +254,6 @@ def _reasons(left_out: Sequence[Skipped]) -> str:
     return shown[0].upper() + shown[1:] + more
 
 
-def _smaller_size(short_px: np.ndarray) -> int:
+def _smaller_size(side_px: np.ndarray) -> int:
     """The multiple of 32 that most pictures fill."""
-    return max(32, int(np.median(short_px)) // 32 * 32)
+    return max(32, int(np.median(side_px)) // 32 * 32)

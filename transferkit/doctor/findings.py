@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Final, Literal, get_args
 
 from transferkit.data.listing import Skipped
 
@@ -10,6 +10,7 @@ Severity = Literal["blocking", "warning", "note"]
 REPORT = "doctor.json"
 """What advice calls the report, until it is known where that is written: see `name_report`."""
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+_FIRST: Final = ("leakage", "copies_across_splits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,9 @@ class Finding:
 
 
 def by_severity(findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """Blocking ones first; otherwise as they came."""
-    return tuple(sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity)))
+    """Blocking ones first, and leakage before all; otherwise as they came."""
+    ranks = {kind: rank for rank, kind in enumerate(_FIRST)}
+    return tuple(sorted(findings, key=lambda one: (SEVERITIES.index(one.severity), ranks.get(one.kind, len(ranks)))))
 
 
 def has_blocking(findings: Iterable[Finding]) -> bool:

@@ -11,11 +11,15 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from transferkit.data.listing import SPLITS
+from transferkit.doctor.advised import recipe_lines
 from transferkit.doctor.examine import Examination
-from transferkit.doctor.findings import SEVERITIES, Evidence, counted, name_report, printable
+from transferkit.doctor.findings import SEVERITIES, Evidence, Finding, counted, name_report, printable
 from transferkit.doctor.thumbnails import make_thumbnails
+from transferkit.progress import Progress, Quiet
 
 _MAX_SHOWN: Final = {"blocking": 24, "warning": 24, "note": 12}
+# These can be judged by looking alone.
+_MAX_MISLABELLED: Final = 96
 # Up to 8 KB each, so that the page stays below 4 MB.
 _MAX_THUMBNAILS: Final = 450
 _MAX_ROWS: Final = 50
@@ -27,7 +31,7 @@ _RECIPE_KEY: Final = (
 )
 
 
-def render_page(examination: Examination, *, json_path: str) -> str:
+def render_page(examination: Examination, *, json_path: str, progress: Progress | None = None) -> str:
     """The page's text.
 
     Args:
@@ -40,14 +44,16 @@ def render_page(examination: Examination, *, json_path: str) -> str:
         "printable": printable,
         "with_code": partial(_with_code, code=code),
         "thousands": "{:,}".format,
+        "breakable": _breakable,
     }
     template = environment.from_string((files("transferkit.doctor") / "page.html.j2").read_text("utf-8"))
-    shown = {id(finding): finding.pictures[: _MAX_SHOWN[finding.severity]] for finding in findings}
+    shown = {id(finding): finding.pictures[: _num_shown(finding)] for finding in findings}
     thumbnails = make_thumbnails(
         islice(_paths(shown.values()), _MAX_THUMBNAILS),
         examination.listing,
         examination.scan,
         max_megapixels=examination.recipe.data.max_megapixels,
+        progress=progress or Quiet(),
     )
     classes = sorted(statistics.per_class.items(), key=lambda one: -sum(one[1].values()))
     return template.render(
@@ -66,11 +72,15 @@ def render_page(examination: Examination, *, json_path: str) -> str:
         largest_class=max((sum(counts.values()) for _, counts in classes), default=0) or 1,
         exclude=examination.exclude[:_MAX_EXCLUDED],
         num_excluded=len(examination.exclude),
-        settings=_settings(examination, json_path),
+        recipe_lines=recipe_lines(examination, json_path),
         max_rows=_MAX_ROWS,
         counted=counted,
         is_number=re.compile(r"[\d,.]+%?").fullmatch,
     )
+
+
+def _num_shown(finding: Finding) -> int:
+    return _MAX_MISLABELLED if finding.kind == "mislabelled" else _MAX_SHOWN[finding.severity]
 
 
 def _paths(shown: Sequence[Sequence[Evidence]]) -> Iterator[str]:
@@ -83,15 +93,9 @@ def _paths(shown: Sequence[Sequence[Evidence]]) -> Iterator[str]:
                     yield path
 
 
-def _settings(examination: Examination, json_path: str) -> dict[str, str]:
-    """What the findings advise to put under `data` in the recipe, where there is only one way to say it."""
-    advice = " ".join(finding.advice for finding in examination.findings if finding.severity != "note")
-    settings = {"exclude": json_path} if examination.exclude else {}
-    if "data.duplicates: group" in advice:
-        settings["duplicates"] = "group"
-    if "data.imbalance: class_weight" in advice:
-        settings["imbalance"] = "class_weight"
-    return settings
+def _breakable(path: str) -> Markup:
+    """A path that may go on in the next line behind its signs."""
+    return Markup("<wbr>").join(re.split(r"(?<=[/_.-])(?=\w)", path))
 
 
 def _with_code(text: str, code: re.Pattern[str]) -> Markup:

@@ -100,9 +100,9 @@ def find_shortcuts(scan: Scan, listing: Listing) -> Iterator[Finding]:
         meaning=f"{' '.join(one.sentence for one in found[:_MAX_NAMED])} A network sees where a picture comes from, by "
         "its sharpness, noise, borders or light, and may learn that instead of what is shown. It then does as well on "
         "validation and test pictures, and fails on pictures from elsewhere.",
-        advice="Collect every class in the same ways. If that cannot be, keep one source of pictures for the test "
-        "split alone (data.split.group), and hide what can be hidden: data.resize: crop or stretch against shapes, "
-        "crop_resize, color_jitter and blur in augment against sharpness and light.",
+        advice="Collect every class in the same ways. If that cannot be, keep pictures of one origin for the test "
+        "alone (in a folder test/, or by the split column of a table), and hide what can be hidden: data.resize: crop "
+        "or stretch against shapes, crop_resize, color_jitter and blur in augment against sharpness and light.",
         num=len(found),
         table=(
             ("property", "balanced accuracy", "guessing", "gives away"),

@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 
 from transferkit.doctor.folds import in_classes_of_two, stratified_folds
+from transferkit.progress import Progress, Quiet, Task
 
 # Directions of the features that the probe sees, those in which they vary most. Measured on planted noise: as good as
 # all of them with ten classes, and a fifth of the time.
@@ -44,7 +45,7 @@ class Suspect:
 
 
 def suspect_labels(
-    features: np.ndarray, labels: np.ndarray, *, seed: int = 0, num_folds: int = 5
+    features: np.ndarray, labels: np.ndarray, *, seed: int = 0, num_folds: int = 5, progress: Progress | None = None
 ) -> tuple[Suspect, ...]:
     """Pictures whose label a classifier on their features disagrees with, the most suspicious first.
 
@@ -64,8 +65,10 @@ def suspect_labels(
     present, own = np.unique(labels[judged], return_inverse=True)
     if len(present) < 2:
         return ()
-    points = _main_directions(features[judged], seed)
-    probabilities = _out_of_fold(points, own, stratified_folds(own, num_folds=num_folds, seed=seed))
+    with (progress or Quiet()).task("looking for wrong labels", num_folds + 1, "steps") as task:
+        points = _main_directions(features[judged], seed)
+        task.advance()
+        probabilities = _out_of_fold(points, own, stratified_folds(own, num_folds=num_folds, seed=seed), task)
     majority = np.bincount(own).max() / len(own)
     error = np.sqrt(majority * (1 - majority) / len(own))
     if (probabilities.argmax(axis=1) == own).mean() <= majority + _MIN_ERRORS * error:
@@ -99,7 +102,7 @@ def _main_directions(features: np.ndarray, seed: int) -> np.ndarray:
         return PCA(min(_MAX_DIRECTIONS, *points.shape), random_state=seed).fit_transform(points)
 
 
-def _out_of_fold(points: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> np.ndarray:
+def _out_of_fold(points: np.ndarray, labels: np.ndarray, folds: np.ndarray, task: Task) -> np.ndarray:
     """`(num_pictures, num_classes)`: each row by a classifier that has not seen the picture."""
     import warnings
 
@@ -116,6 +119,7 @@ def _out_of_fold(points: np.ndarray, labels: np.ndarray, folds: np.ndarray) -> n
             warnings.simplefilter("ignore", ConvergenceWarning)  # it is stopped early on purpose
             probe.fit(points[~test], labels[~test])
         probabilities[np.ix_(test, probe.classes_)] = probe.predict_proba(points[test])
+        task.advance()
     return probabilities
 
 

@@ -7,17 +7,18 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from transferkit.progress import Progress
+from transferkit.progress import Progress, wait_until
 
 # What file systems without locks answer.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 @contextmanager
-def alone_with(path: Path, progress: Progress) -> Iterator[None]:
+def alone_with(path: Path, progress: Progress) -> Iterator[bool]:
     """Hold the lock of `path`, which ends with the block or with the process. Its file stays beside it.
 
-    Where the file system has no locks, two processes may do the same work; each still finishes at one stroke.
+    Where the file system has no locks (then it gives `False`), two processes may do the same work; each still finishes
+    at one stroke.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -31,14 +32,18 @@ def alone_with(path: Path, progress: Progress) -> Iterator[None]:
         if error.errno not in _NO_LOCKS:
             raise
     try:
-        yield
+        yield lock.is_locked
     finally:
         lock.release()
 
 
 def _acquire(lock: FileLock, path: Path, progress: Progress) -> None:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        progress.say(f"waiting for another process, which is bringing {path.name}")
-        lock.acquire(poll_interval=0.2)
+    def is_locked() -> bool:
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return False
+        return True
+
+    if not is_locked():
+        wait_until(is_locked, progress, f"waiting for another process, which is bringing {path.name}")

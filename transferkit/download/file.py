@@ -17,6 +17,7 @@ from transferkit.errors import DownloadError
 from transferkit.progress import ConsoleProgress, Progress
 
 MIRROR, OFFLINE = "TRANSFERKIT_MIRROR", "TRANSFERKIT_OFFLINE"
+FETCH = "transferkit fetch RECIPE"
 _TRIES = 2
 
 
@@ -84,7 +85,7 @@ def ways_out(environ: Mapping[str, str]) -> str:
     mirror = environ.get(MIRROR)
     looked = f" (now: {shown_url(mirror)})" if mirror else ""
     return (
-        "With a network elsewhere: run `transferkit fetch RECIPE --to DIR` there, bring DIR here, and set "
+        f"With a network elsewhere: run `{FETCH} --to DIR` there, bring DIR here, and set "
         "TRANSFERKIT_HOME to it.\n"
         f"With a mirror: set {MIRROR} to the web folder that has the file{looked}."
     )
@@ -124,8 +125,15 @@ def _download_from(url: str, partial: Partial, digest: Digest | None, progress: 
         Transfer(url, partial, is_checked=digest is not None, progress=progress, answer_s=answer_s).run()
         if digest is None or (found := hash_file(partial.path, digest.algorithm)) == digest.hexadecimal:
             return
-        num_bytes = partial.num_bytes
+        came = f"{partial.num_bytes:,} bytes{_page_text(partial.path)}"
         partial.remove()
-        fault = f"{digest.algorithm} of what came ({num_bytes:,} bytes) is {found}, not {digest.hexadecimal}"
+        fault = f"{digest.algorithm} of what came ({came}) is {found}, not {digest.hexadecimal}"
         progress.say(f"{partial.target.name}: {fault}; thrown away")
     raise DownloadError(fault)
+
+
+def _page_text(path: Path) -> str:
+    """What a file begins with that is rather a page about another one."""
+    with path.open("rb") as file:
+        head = file.read(40)
+    return f", which begin with {head!r}" if head.lstrip().startswith((b"<", b"{")) else ""

@@ -8,22 +8,24 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from http.client import BadStatusLine, IncompleteRead
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError
+from urllib3.exceptions import HTTPError, ReadTimeoutError
 
 from transferkit.download.partial import Origin, Partial
 from transferkit.errors import DownloadError
-from transferkit.progress import Progress, Quiet
+from transferkit.progress import Progress, format_seconds
 
 # No answer at all for this long means no network. The error must reach the user within 15 s, name lookup included.
 ANSWER_S = 10.0
 # A server that has answered and then sends nothing for this long is stalled.
 STALL_S = 20.0
-# How long a server that has answered is tried again without one more byte from it.
+# How long a server that has answered is tried again, or listened to, without this much more from it.
 PATIENCE_S = 60.0
+LEAST_BYTES: Final = 2**16
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
@@ -60,7 +62,8 @@ class Transfer:
         self.answer_s = ANSWER_S if answer_s is None else answer_s
         self.has_answered = False
         self.most_bytes = 0  # that ever came, so that a server which always breaks off at the same byte is given up
-        self.news_at = time.monotonic()
+        self.began_at = self.news_at = time.monotonic()
+        self.news_bytes = 0
 
     def run(self) -> None:
         """Bring all of it.
@@ -78,11 +81,14 @@ class Transfer:
                 if self.most_bytes > most_before:
                     pauses = pause_lengths()
                 pause_s = max(next(pauses), fault.wait_s)
-                if time.monotonic() + pause_s >= self._deadline:
+                now = time.monotonic()
+                if now + pause_s >= self._deadline:
                     asked = f", and asks to wait {fault.wait_s:.0f} s" if fault.wait_s > LONGEST_PAUSE_S else ""
-                    raise DownloadError(f"{fault}{asked}") from fault
+                    tried = f" (tried for {now - self.began_at:.0f} s)" if now - self.began_at >= 1 else ""
+                    raise DownloadError(f"{fault}{asked}{tried}") from fault
                 if self.has_answered:
-                    self.progress.say(f"{self.partial.target.name}: {fault}; trying again in {pause_s:.0f} s")
+                    again = f"trying again in {format_seconds(pause_s)}, for {self._deadline - now:.0f} s at most"
+                    self.progress.say(f"{self.partial.target.name}: {fault}; {again}")
                 time.sleep(pause_s)
 
     @property
@@ -173,24 +179,29 @@ class Transfer:
         left = None if num_bytes is None else num_bytes - offset
         free = shutil.disk_usage(self.partial.path.parent).free
         if left is not None and left > free:
-            raise DownloadError(f"needs {left / _MB:,.0f} MB more, and the disk has {free / _MB:,.0f} MB free")
+            raise DownloadError(
+                f"needs {left / _MB:,.0f} MB more, and the disk of {self.partial.path.parent} has {free / _MB:,.0f} MB "
+                "free; make room, or use a folder on another disk (TRANSFERKIT_HOME, or fetch --to)"
+            )
         what = f"downloading {self.partial.target.name}"
         if offset:
             self.progress.say(f"{self.partial.target.name}: going on after {offset / _MB:,.1f} MB")
         elif left is None or left >= _MB:
             size = "" if left is None else f", {left / _MB:,.1f} MB,"
             self.progress.say(f"{what}{size} from {urlsplit(self.url).hostname}")
-        progress = Quiet() if left is None else self.progress
-        with progress.task(what, -(-(left or 0) // _MB), "MB") as task, self.partial.open() as file:
+        with self.progress.task(what, -(-(left or 0) // _MB), "MB") as task, self.partial.open() as file:
             received = 0
-            for chunk in _chunks(response):
+            for chunk in _chunks(response, left):
                 try:
                     file.write(chunk)
                 except OSError as error:
+                    if num_bytes is None:  # it may have no end, and must not keep the disk full
+                        self.partial.remove()
                     raise DownloadError(f"{self.partial.path}: {error.strerror or error}") from error
                 before, received = received, received + len(chunk)
-                if offset + received > self.most_bytes:
-                    self.most_bytes, self.news_at = offset + received, time.monotonic()
+                self.most_bytes = max(self.most_bytes, offset + received)
+                if self.most_bytes - self.news_bytes >= LEAST_BYTES:
+                    self.news_bytes, self.news_at = self.most_bytes, time.monotonic()
                 if whole := received // _MB - before // _MB:
                     task.advance(whole)
         if left is not None and received < left:
@@ -205,17 +216,27 @@ def pause_lengths() -> Iterator[float]:
         longest_s = min(2 * longest_s, LONGEST_PAUSE_S)
 
 
-def _chunks(response: requests.Response) -> Iterator[bytes]:
-    # As they were sent: a server may call a .tar.gz file a tar file in gzip encoding, which must not be undone here.
-    stream = response.raw.stream(_CHUNK_BYTES, decode_content=False)
-    while True:
+def _chunks(response: requests.Response, left: int | None) -> Iterator[bytes]:
+    came, since = 0, time.monotonic()
+    while left is None or left > 0:
         try:
-            chunk = next(stream, None)
+            # What is there by now, so that the pace shows. And as it was sent: a server may call a .tar.gz file a tar
+            # file in gzip encoding, which must not be undone here.
+            limit = _CHUNK_BYTES if left is None else min(_CHUNK_BYTES, left)
+            chunk = response.raw.read1(limit, decode_content=False)
+        except ReadTimeoutError as error:
+            raise _Passing(f"nothing came for {STALL_S:g} s") from error
         except (HTTPError, OSError) as error:
             raise _Passing(f"broke off: {_reason(error)}") from error
-        if chunk is None:
+        if not chunk:
             return
         yield chunk
+        left = None if left is None else left - len(chunk)
+        came += len(chunk)
+        if came >= LEAST_BYTES:
+            came, since = 0, time.monotonic()
+        elif time.monotonic() - since > PATIENCE_S:
+            raise _Passing(f"only {came:,} bytes came in {PATIENCE_S:g} s")
 
 
 def _may_be_one(origin: Origin, known: Origin) -> bool:
@@ -251,7 +272,11 @@ def _reason(error: Any) -> str:
         if not isinstance(following, Exception):
             break
         inner = following
-    text = re.sub(r"^.*?<?\w*Connection\w*[^>]*>?: ", "", str(inner)) or type(inner).__name__
+    if isinstance(inner, IncompleteRead):
+        return "the connection ended early"
+    if isinstance(inner, BadStatusLine) and not isinstance(inner, ConnectionError):
+        return "what answers is no web server"
+    text = re.sub(r"^.*?<?\w*Connection\w*[^>]*>?: ", "", " ".join(str(inner).split())) or type(inner).__name__
     return text if len(text) < 200 else f"{text[:200]} …"
 
 

@@ -50,9 +50,11 @@ class TableSource(Choice):
     path_column: str = "path"
     label_column: str = Field("label", description="A class name; with binary_cross_entropy a list of them.")
     separator: str = Field(";", min_length=1, description="Between the classes of one picture, where a list is text.")
-    split_column: str | None = Field(None, description="Default: `split`, where there is such a column.")
-    weight_column: str | None = Field(None, description="Default: `weight`, where there is such a column.")
-    group_column: str | None = Field(None, description="Default: `group`, where there is one; a group is never split.")
+    split_column: str | None = Field(None, description="Default: `split`, where there is such a column; '' for none.")
+    weight_column: str | None = Field(None, description="Default: `weight`, where there is such a column; '' for none.")
+    group_column: str | None = Field(
+        None, description="Default: `group`, where there is one, '' for none; a group is never split."
+    )
 
 
 class CsvSource(TableSource):

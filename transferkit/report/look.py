@@ -8,7 +8,7 @@ import numpy as np
 from keras import ops
 from matplotlib.figure import Figure
 
-from transferkit.data.decode import decode_picture
+from transferkit.data.decode import Resize, decode_picture
 from transferkit.data.listing import Listing, Picture
 from transferkit.data.manifest import apply_manifest
 from transferkit.data.middle import middle_of, prepared_size_px
@@ -27,6 +27,7 @@ _NUM_TOGETHER: Final = 2
 _SAME_LEVELS: Final = 0.5
 _MAX_MIXED: Final = 3
 _MAX_CLASSES: Final = 3
+_NO_CLASS: Final = "no class"
 
 
 def look_at(recipe: Recipe, listing: Listing, *, count: int, progress: Progress) -> Figure:
@@ -111,21 +112,31 @@ def _decode_all(files: Any, recipe: Recipe, resize: Any, *, margin: float = 0.0)
 
 def _original(files: Sequence[bytes], recipe: Recipe) -> Iterator[Column]:
     """The whole pictures, where the model does not see them so: what is cut off, or in their own shape."""
-    if recipe.data.resize == "pad":
+    resize, margin = recipe.data.resize, recipe.margin
+    if resize == "pad" and not margin:
         return
     shapes = [(facts.width, facts.height) for facts in map(read_facts, files)]
     notes = [(f"{width} x {height} px",) for width, height in shapes]
     whole = _decode_all(files, recipe, "pad")
-    if recipe.data.resize == "crop":
-        yield Column(("file", "crop keeps the frame"), whole, notes, [_kept(*shape) for shape in shapes])
-    else:
+    if resize == "stretch" and not margin:
         yield Column(("file",), whole, notes)
+        return
+    share = recipe.data.image_size / prepared_size_px(recipe.data.image_size, margin)
+    frames = [_kept(*shape, resize, share) for shape in shapes]
+    title = ("the frame is kept;", "training moves it") if margin else ("the frame is kept",)
+    yield Column(("file", *title), whole, notes, frames)
 
 
-def _kept(width: int, height: int) -> tuple[float, float, float, float]:
-    """The middle square of a picture, within the square that holds all of it."""
-    side = min(width, height) / max(width, height)
-    return (1 - side) / 2, (1 - side) / 2, side, side
+def _kept(width: int, height: int, resize: Resize, share: float) -> tuple[float, float, float, float]:
+    """The part of a picture that is kept, within the square that holds all of it: left, top, width and height.
+
+    Args:
+        share: of each side that a margin for random crops leaves.
+    """
+    longer, shorter = max(width, height), min(width, height)
+    sides = {"crop": (shorter, shorter), "stretch": (width, height), "pad": (longer, longer)}[resize]
+    wide, tall = (share * side / longer for side in sides)
+    return (1 - wide) / 2, (1 - tall) / 2, wide, tall
 
 
 def _augmented(
@@ -174,11 +185,11 @@ def _one_hot(pictures: Sequence[Picture], num_classes: int) -> np.ndarray:
 def _shares(label: np.ndarray, class_names: Sequence[str]) -> tuple[str, ...]:
     """A mixed label, the largest shares first."""
     largest = [index for index in np.argsort(-label, kind="stable")[:_MAX_MIXED] if label[index] >= 0.005]
-    return tuple(f"{label[index]:.0%} {class_names[index]}" for index in largest)
+    return tuple(f"{label[index]:.0%} {class_names[index]}" for index in largest) or (_NO_CLASS,)
 
 
 def _names(picture: Picture, class_names: Sequence[str]) -> str:
-    names = [class_names[label] for label in picture.labels]
+    names = [class_names[label] for label in picture.labels] or [_NO_CLASS]
     return ", ".join(names[:_MAX_CLASSES]) + (", …" if len(names) > _MAX_CLASSES else "")
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from transferkit.store.index import ENTRIES, HEADER_BYTES
-from transferkit.store.room import KEY_FILE, StoreSize, list_stores, lock_of, put_aside, try_lock
+from transferkit.store.room import KEY_FILE, StoreSize, list_stores, lock_of, put_aside, remove_remains, try_lock
 
 Kind = Literal["pictures", "features"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
@@ -55,6 +55,7 @@ def remove_stores(root: Path, kind: Kind | None = None) -> tuple[list[StoreInfo]
     Returns:
         Those that are gone, and those that stay because another process writes to them or because the system refuses.
     """
+    remove_remains(root)
     gone, left = [], []
     for one in list_contents(root):
         if kind in (None, one.kind):

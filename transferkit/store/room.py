@@ -60,6 +60,13 @@ def put_aside(folder: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_remains(root: Path) -> None:
+    """Remove what is left of stores whose removal was cut short."""
+    for folder in stores_dir(root).glob("*"):
+        if _REMOVED.fullmatch(folder.name):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def disk_usage(folder: Path) -> Any:
     """Total, used and free bytes of the disk on which a folder is or would be."""
     return shutil.disk_usage(next(parent for parent in (folder, *folder.parents) if parent.exists()))
@@ -112,9 +119,7 @@ def make_room(root: Path, needed_bytes: int, *, max_gb: float, keep: Path | None
     Raises:
         CacheError: nothing can be said about the disk.
     """
-    for folder in stores_dir(root).glob("*"):
-        if _REMOVED.fullmatch(folder.name):  # whoever removed it was killed on the way
-            shutil.rmtree(folder, ignore_errors=True)
+    remove_remains(root)
     stores = list_stores(root)
     excess = _excess_bytes(root, stores, needed_bytes, max_gb)
     with ExitStack() as locks:

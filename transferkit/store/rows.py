@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +19,7 @@ import numpy as np
 
 from transferkit.errors import CacheError
 from transferkit.home import home_folder
+from transferkit.progress import Progress, Quiet, wait_until
 from transferkit.store.index import DIGESTS, ENTRIES, HEADER_BYTES, Contents, index_end, parse_entries
 from transferkit.store.room import KEY_FILE, cache_error, lock_of, put_aside, stores_dir, touch, try_lock
 from transferkit.store.writer import Writer
@@ -97,29 +98,31 @@ class RowStore:
         return StoredRows(contents.rows, positions)
 
     @contextmanager
-    def writer(self, *, num_rows: int = 0, on_wait: Callable[[], None] | None = None) -> Iterator[Writer]:
+    def writer(
+        self, *, num_rows: int = 0, progress: Progress | None = None, waiting: str = "waiting for another process"
+    ) -> Iterator[Writer]:
         """The right to append, for one process at a time; it ends with the block or with the process.
 
         Look again with `find` inside the block: the process before may have written the same rows.
 
         Args:
             num_rows: how many are to come, so that an error can tell how much room they need.
-            on_wait: called once if another process has to be waited for.
+            waiting: said if another process has to be waited for.
 
         Raises:
             CacheError: the folder cannot be written to, or its disk is full. What was complete is kept.
         """
         lock = lock_of(self.folder)
-        with ExitStack() as held:
+
+        def is_locked() -> bool:
             with self._os_errors(num_rows):
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
-                locked = try_lock(lock)
-            if not locked:
-                if on_wait:
-                    on_wait()
-                with self._os_errors(num_rows):
-                    lock.acquire()
+                return try_lock(lock)
+
+        with ExitStack() as held:
             held.callback(lock.release)
+            if not is_locked():
+                wait_until(is_locked, progress or Quiet(), waiting)
             with self._os_errors(num_rows):
                 contents = self._contents()
                 if not contents.header:

@@ -4,6 +4,7 @@ import copy
 import csv
 import gc
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any, Final
 
-from transferkit.bundle.run_folder import RESULTS, atomic_file, choose_run_dir, write_json
+from transferkit.bundle.run_folder import RECIPE, RESULTS, atomic_file, choose_run_dir, write_json
 from transferkit.bundle.unfinished import check_run_dir, is_unfinished, recipe_differences
 from transferkit.check import check_draft
 from transferkit.data.load import count_splits
@@ -20,7 +21,7 @@ from transferkit.errors import DataError, RunFolderError
 from transferkit.finetuner import FineTuner
 from transferkit.progress import ConsoleProgress, Progress
 from transferkit.recipe.draft import draft_values
-from transferkit.studies.pooled import pool_predictions
+from transferkit.studies.once import OnceInAllRuns
 
 RESULT_FILES: Final = ("kfold.json", "kfold.csv")
 # What is compared, and where results.json has it; pictures of one class and of several have different ones.
@@ -90,26 +91,38 @@ def run_folds(
         KeyboardInterrupt: a person ended it; what is done stays.
         TransferkitError: as `FineTuner.run`.
     """
-    progress = progress or ConsoleProgress()
+    told = OnceInAllRuns(progress or ConsoleProgress())
     tuners = [_of_fold(tuner, number, count) for number in range(1, count + 1)]
     run_dir = Path(run_dir) if run_dir else choose_folder(tuner, count, resume=resume)
-    folders = [run_dir / f"fold-{number}" for number in range(1, count + 1)]
+    folders = _folders(run_dir, count)
     done = _finished(tuners, folders, overwrite=overwrite, resume=resume)
     if note := _check_parts(tuners):
-        progress.say(note)
+        told.say(note)
     for name in RESULT_FILES:
         (run_dir / name).unlink(missing_ok=True)
     for number, (one, folder) in enumerate(zip(tuners, folders, strict=True), start=1):
         if folder in done:
-            progress.say(f"fold {number} of {count} is finished: {folder}")
+            told.say(f"fold {number} of {count} is finished: {folder}")
             continue
-        progress.say(f"fold {number} of {count}")
-        if one.run(folder, overwrite=overwrite, progress=progress).interrupted:
+        told.begin_run()
+        told.say(f"fold {number} of {count}")
+        if one.run(folder, overwrite=overwrite, progress=told).interrupted:
             raise KeyboardInterrupt
         _let_go_of_the_network()
     result = _collect(run_dir, folders)
     _write(result)
     return result
+
+
+def check_folders(tuner: FineTuner, count: int, run_dir: Path, *, overwrite: bool, resume: bool) -> None:
+    """What would make `run_folds` refuse at once, as far as it can be told without looking at any picture.
+
+    Raises:
+        RecipeError, RunFolderError: as there.
+    """
+    numbers = range(1, count + 1)
+    tuners, folders = [_of_fold(tuner, number, count) for number in numbers], _folders(run_dir, count)
+    _finished(tuners, folders, overwrite=overwrite, resume=resume)
 
 
 def _of_fold(tuner: FineTuner, number: int, count: int) -> FineTuner:
@@ -162,13 +175,27 @@ def choose_folder(tuner: FineTuner, count: int, *, resume: bool) -> Path:
     return max(unfinished, key=lambda path: (path.stat().st_mtime_ns, path.name))
 
 
+def _folders(run_dir: Path, count: int) -> list[Path]:
+    """
+    Raises:
+        RunFolderError: what is there is of one run, or of more folds.
+    """
+    folders = [run_dir / f"fold-{number}" for number in range(1, count + 1)]
+    found = sorted(run_dir.glob("fold-*/")) if os.path.isdir(run_dir) else []
+    others = [path for path in found if path not in folders]
+    if os.path.exists(run_dir / RECIPE) or others:
+        what = f"{others[0].name}, and so more than {count} folds" if others else "a single run"
+        raise RunFolderError(f"{run_dir} holds {what}; it is left alone. Name another --run-dir.")
+    return folders
+
+
 def _finished(
     tuners: Sequence[FineTuner], folders: Sequence[Path], *, overwrite: bool, resume: bool
 ) -> frozenset[Path]:
     """Folders of runs that need not run again; what is wrong with any of them shows before the first run begins."""
     finished = set()
     for one, folder in zip(tuners, folders, strict=True):
-        is_finished = (folder / RESULTS).exists()
+        is_finished = os.path.exists(folder / RESULTS)  # False where looking is not allowed, which is told below
         if is_finished and not overwrite and not resume:
             raise RunFolderError(
                 f"{folder} holds a finished run.\nAdd --resume to keep it and run the other folds, or --overwrite to "
@@ -197,6 +224,8 @@ def _let_go_of_the_network() -> None:
 
 
 def _collect(run_dir: Path, folders: Sequence[Path]) -> KFold:
+    from transferkit.studies.pooled import pool_predictions  # a second of imports, not wanted for a refusal
+
     reports = [json.loads((folder / RESULTS).read_text(encoding="utf-8"))["test"] for folder in folders]
     together = pool_predictions([(folder, report) for folder, report in zip(folders, reports, strict=True)])
     names = [name for name, path in METRICS.items() if path[0] in reports[0]]

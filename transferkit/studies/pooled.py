@@ -47,7 +47,9 @@ def pool_predictions(runs: Sequence[tuple[Path, Mapping[str, Any]]]) -> dict[str
     ]
     # So that one threshold, 0.5, finds in every run what its own thresholds found there.
     found = probabilities >= np.concatenate(thresholds)
-    truth = np.array([[name in label.split(SEPARATOR) for name in names] for label in labels])
+    # A name may hold the separator itself, where it comes from a list.
+    between = [f"{SEPARATOR}{label}{SEPARATOR}" for label in labels]
+    truth = np.array([[f"{SEPARATOR}{name}{SEPARATOR}" in label for name in names] for label in between])
     hard = evaluate_multi_label(
         found.astype(np.float64),
         truth,

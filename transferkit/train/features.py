@@ -28,6 +28,7 @@ from transferkit.train.strategy import Forward, Strategy
 
 # Rows that are computed before they are handed to the store.
 _CHUNK_ROWS = 8 * BATCH_SIZE
+_WAITING = "another process is computing the same features; waiting for it"
 
 
 class Rows(Protocol):
@@ -164,7 +165,7 @@ class Features:
         writers: dict[int, Writer] = {}
         try:
             for cut, store in stores.items():
-                writers[cut] = held.enter_context(store.writer(on_wait=self._say_wait))
+                writers[cut] = held.enter_context(store.writer(progress=self._progress, waiting=_WAITING))
                 if self._strategy.num_processes > 1:  # those that compute together only see that it can be had
                     held.close()
         except CacheError as error:
@@ -208,9 +209,6 @@ class Features:
             f"(cache.max_gb: {cache.max_gb:g}); they are computed in every epoch"
         )
         return False
-
-    def _say_wait(self) -> None:
-        self._progress.say("another process is computing the same features; waiting for it")
 
     @property
     def _dtype(self) -> str:

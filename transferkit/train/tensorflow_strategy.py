@@ -11,7 +11,7 @@ Such a run is the same again on the same number of replicas, and only much like 
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +19,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from transferkit.train.batch_norm import statistics_of_whole_batches
 from transferkit.train.copies import as_array
 from transferkit.train.optimizer import inner_optimizer
 from transferkit.train.strategy import Forward, Steps
@@ -120,8 +121,6 @@ class TensorflowSteps:
 
     def __init__(self, trainer: PhaseTrainer, strategy: TensorflowStrategy) -> None:
         self.trainer, self.strategy = trainer, strategy
-        if strategy.num_replicas > 1:
-            _synchronize_batch_norm(trainer.network)
         self._trained = list(trainer.trained.values())
         self._rate = inner_optimizer(trainer.optimizer)._learning_rate
         self._compiled: Any = None
@@ -150,6 +149,8 @@ class TensorflowSteps:
             signature = [*map(self._of_any_length, batch), *map(tf.type_spec_from_value, numbers)]
             step_of_all = self._step if strategy.num_replicas == 1 else self._distributed_step
             self._compiled = tf.function(step_of_all, input_signature=signature, autograph=False)
+            with statistics_of_whole_batches(self.trainer.network) if strategy.num_replicas > 1 else nullcontext():
+                self._compiled.get_concrete_function()
         self._compiled(*batch, *numbers)
 
     def read_sums(self) -> np.ndarray:
@@ -214,13 +215,6 @@ class TensorflowSteps:
         start = (tf.constant(0), [tf.zeros(one.shape, one.dtype) for one in self._trained], tf.zeros(3))
         _, gradients, sums = tf.while_loop(lambda part, *_: part < num_parts, add, start, parallel_iterations=1)
         return gradients, sums
-
-
-def _synchronize_batch_norm(network: keras.Model) -> None:
-    """Batch statistics of the whole batch, not of each replica's rows."""
-    for layer in network.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.synchronized = True
 
 
 def _is_no_retracing(record: logging.LogRecord) -> bool:
