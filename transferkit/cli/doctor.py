@@ -207,7 +207,7 @@ def _show_end(examination: "Examination", console: Console, *, report: Path) -> 
 
 
 def _show_finding(finding: "Finding", console: Console) -> None:
-    from transferkit.doctor.findings import counted, printable
+    from transferkit.doctor.findings import printable
 
     head = Text(f"{finding.severity:<9}", style=_COLOURS[finding.severity])
     console.print(head.append(printable(finding.title), style="bold" if finding.severity != "note" else "default"))
@@ -218,8 +218,7 @@ def _show_finding(finding: "Finding", console: Console) -> None:
     for one in finding.pictures[:_MAX_EXAMPLES]:
         _show_indented(_example(one), console, style="dim")
     if (more := len(finding.pictures) - _MAX_EXAMPLES) > 0:
-        one = "pair" if finding.pictures[0].partner else "picture"
-        _show_indented(f"and {counted(more, f'more {one}')}", console, style="dim")
+        _show_indented(f"and {more:,} more", console, style="dim")
 
 
 def _example(one: "Evidence") -> str:
