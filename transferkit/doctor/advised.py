@@ -26,12 +26,10 @@ def recipe_lines(examination: Examination, json_path: str) -> tuple[str, ...]:
 
 
 def _settings(examination: Examination, json_path: str) -> Iterator[tuple[str, str]]:
-    advice = " ".join(finding.advice for finding in examination.findings if finding.severity != "note")
     if any(finding.exclude for finding in examination.findings):  # beyond what the recipe leaves out already
         yield "exclude", f"{_scalar(json_path)}  # {counted(len(examination.exclude), 'picture')}"
-    for key, value in (("duplicates", "group"), ("imbalance", "class_weight")):
-        if f"data.{key}: {value}" in advice:
-            yield key, value
+    worth_it = [finding for finding in examination.findings if finding.severity != "note"]
+    yield from dict.fromkeys(setting for finding in worth_it for setting in finding.settings)
 
 
 def _scalar(text: str) -> str:

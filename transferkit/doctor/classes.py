@@ -149,6 +149,7 @@ def _imbalance(
         ),
         advice=_against_imbalance(spec, multi_label=multi_label),
         num=int(train.max() // train[smallest]),
+        settings=() if multi_label else (("imbalance", "class_weight"),),
         table=_table(class_names, counts, np.argsort(-train, kind="stable")),
     )
 

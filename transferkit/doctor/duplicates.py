@@ -20,6 +20,7 @@ Pair = tuple[int, int, float]
 # Of two pictures that are alike, the one in the first of these splits stays: a test must not lose what it tests.
 _KEPT_FIRST: Final = {**KEPT_FIRST, None: len(KEPT_FIRST)}  # what is in no split comes last
 _MANY_ALIKE: Final = 0.1
+_GROUPED: Final = (("duplicates", "group"),)
 # Least similarity of what is called the same. Copies that were encoded again, resized or cropped by some 4 % reach
 # 0.9 and mostly 0.98; below lie also pictures of one series, such as road signs that differ in a symbol.
 _SAME: Final = 0.9
@@ -182,6 +183,7 @@ def find_alike(places: Places, pairs: Iterable[Pair], *, grouped: bool) -> Itera
             ),
             pictures=_evidence(places, rest),
             num=len(rest),
+            settings=() if grouped else _GROUPED,
         )  # fmt: skip
     if unsure := [pair for pair in by_similarity if pair[2] < _SAME]:
         yield Finding(
@@ -215,6 +217,7 @@ def _leakage(places: Places, pairs: Sequence[Pair], *, grouped: bool) -> Finding
         pictures=_evidence(places, pairs),
         num=seen.total(),
         exclude=left_out,
+        settings=() if grouped else _GROUPED,
     )
 
 

@@ -44,6 +44,7 @@ class Finding:
         pictures: the evidence, the strongest first.
         num: how many pictures (or pairs, or classes) there are in all; `pictures` may show only some.
         exclude: what `data.exclude: doctor.json` leaves out because of it, with the reason; never mere suspects.
+        settings: keys and values of a recipe's `data` section that mend it, where there is only one way.
         table: further evidence as rows of text, such as accuracies; the first row holds the heads.
     """
 
@@ -55,6 +56,7 @@ class Finding:
     pictures: tuple[Evidence, ...] = ()
     num: int = 0
     exclude: tuple[Skipped, ...] = ()
+    settings: tuple[tuple[str, str], ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
 
 
