@@ -18,11 +18,10 @@ from transferkit.backbones.download import download_weights
 from transferkit.backbones.spec import WeightsFile
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import load_recipe
-from transferkit.cli.options import note_recipe, with_fetch_command
 from transferkit.data.folder_source import list_folder
 from transferkit.data.source import is_on_this_machine, list_source
 from transferkit.download.file import FETCH
-from transferkit.errors import TransferkitError
+from transferkit.errors import DownloadError, TransferkitError
 from transferkit.fetch import _FETCHES, fetch
 from transferkit.progress import Quiet
 from transferkit.recipe.source import SOURCE_SPECS
@@ -232,10 +231,19 @@ def test_offline_command_names_what_to_fetch_and_asks_nothing(recipe, web, tmp_p
     assert web.asked == []
 
 
-def test_folder_of_pictures_is_not_taken_for_a_recipe_to_fetch(tmp_path):
-    note_recipe(str(tmp_path))
+def test_folder_of_pictures_is_not_taken_for_a_recipe_to_fetch(tmp_path, monkeypatch, capsys):
+    from transferkit.cli.app import main
 
-    assert with_fetch_command(f"run `{FETCH}`") == f"run `{FETCH}`"
+    def find_files(_):
+        raise DownloadError(f"run `{FETCH}`")
+
+    monkeypatch.setattr("transferkit.data.source.find_files", find_files)
+    monkeypatch.setattr(sys, "argv", ["transferkit", "doctor", str(tmp_path)])
+
+    with pytest.raises(SystemExit):
+        main()
+
+    assert capsys.readouterr().err == f"run `{FETCH}`\n"
 
 
 def test_interrupted_command_says_that_what_has_come_stays(recipe, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,7 @@ import typer.core
 
 import transferkit
 from transferkit.cli import cache, check, doctor, fetch, finetune, plan, predict, recipe, show
-from transferkit.cli.options import with_fetch_command
+from transferkit.cli.options import RecipeVerb
 from transferkit.errors import TransferkitError
 
 INTERRUPTED = 130
@@ -33,13 +33,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("finetune")(finetune.finetune)
+app.command("finetune", cls=RecipeVerb)(finetune.finetune)
 app.command("predict")(predict.predict)
-app.command("plan")(plan.plan)
+app.command("plan", cls=RecipeVerb)(plan.plan)
 app.command("check")(check.check)
-app.command("fetch")(fetch.fetch)
-app.command("doctor")(doctor.doctor)
-app.command("show")(show.show)
+app.command("fetch", cls=RecipeVerb)(fetch.fetch)
+app.command("doctor", cls=RecipeVerb)(doctor.doctor)
+app.command("show", cls=RecipeVerb)(show.show)
 app.add_typer(recipe.app, name="recipe")
 app.add_typer(cache.app, name="cache")
 
@@ -73,7 +73,7 @@ def main() -> None:
     except SystemExit as leave:
         _leave(leave.code)
     except TransferkitError as error:
-        print(with_fetch_command(str(error)), file=sys.stderr)
+        print(error, file=sys.stderr)
         _leave(error.exit_code)
     except BrokenPipeError:  # such as `| head`
         sys.stderr.close()

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from transferkit.cli.options import OfflineOption, SetOption, note_recipe
+from transferkit.cli.options import OfflineOption, SetOption
 from transferkit.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
@@ -33,7 +33,6 @@ def doctor(
         str,
         typer.Argument(
             metavar="RECIPE|FOLDER",
-            callback=note_recipe,
             help="A recipe file, a shipped recipe's name, or a folder of pictures.",
         ),
     ],

@@ -3,23 +3,12 @@
 import os
 import shlex
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-# The recipe and the changes that this command was given, for what it says at its end.
-_given: dict[str, Sequence[str]] = {"recipe": (), "changes": ()}
-
-
-def note_recipe(recipe: str) -> str:
-    """Keep it for `with_fetch_command`, unless it is a folder of pictures."""
-    _given["recipe"] = () if os.path.isdir(recipe) else (recipe,)
-    return recipe
-
-
-def _note_changes(changes: list[str] | None) -> list[str] | None:
-    _given["changes"] = changes or ()
-    return changes
+from transferkit.errors import TransferkitError
 
 
 def with_changes(command: Sequence[str], changes: Sequence[str]) -> str:
@@ -27,31 +16,28 @@ def with_changes(command: Sequence[str], changes: Sequence[str]) -> str:
     return shlex.join([*command, *(word for change in changes for word in ("--set", change))])
 
 
-def with_fetch_command(text: str) -> str:
-    """An error's text, in which the command that fetches is the one for this command's recipe."""
-    from transferkit.download.file import FETCH
+class RecipeVerb(TyperCommand):
+    """A verb of one recipe: an error that advises to fetch names the command for that very recipe."""
 
-    if not _given["recipe"]:
-        return text
-    return text.replace(FETCH, with_changes(["transferkit", "fetch", *_given["recipe"]], _given["changes"]))
+    def invoke(self, ctx: typer.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except TransferkitError as error:
+            from transferkit.download.file import FETCH
+
+            recipe = ctx.params.get("recipe") or ctx.params["target"]
+            if FETCH in str(error) and not os.path.isdir(recipe):
+                command = with_changes(["transferkit", "fetch", recipe], ctx.params["changes"] or ())
+                error.args = (str(error).replace(FETCH, command),)
+            raise
 
 
 RecipeArgument = Annotated[
-    str,
-    typer.Argument(
-        metavar="RECIPE",
-        callback=note_recipe,
-        help="A recipe file, or the name of a shipped recipe such as quickstart.",
-    ),
+    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of a shipped recipe such as quickstart.")
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        callback=_note_changes,
-        help="Change one key, such as phases[0].epochs=3. May be repeated.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change one key, such as phases[0].epochs=3. May be repeated."),
 ]
 
 
