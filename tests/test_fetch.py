@@ -18,6 +18,7 @@ from transferkit.backbones.download import download_weights
 from transferkit.backbones.spec import WeightsFile
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import load_recipe
+from transferkit.data import archive_source
 from transferkit.data.folder_source import list_folder
 from transferkit.data.source import is_on_this_machine, list_source
 from transferkit.download.file import FETCH
@@ -105,6 +106,17 @@ def test_fetching_again_downloads_nothing(web, recipe, toy_weights, tmp_path, to
 
     assert web.asked == []
     assert [line.rpartition(", ")[2] for line in told.lines] == ["was there", "was there"]
+
+
+def test_pictures_that_are_there_are_counted_once(recipe, toy_weights, monkeypatch):
+    fetch(load_recipe(recipe), progress=Quiet())
+    counted = []
+    count_files = archive_source._count_files
+    monkeypatch.setattr(archive_source, "_count_files", lambda folder: counted.append(folder) or count_files(folder))
+
+    fetch(load_recipe(recipe), progress=Quiet())
+
+    assert len(counted) == 1
 
 
 def test_home_is_filled_where_no_folder_is_named(recipe, toy_weights, homes):

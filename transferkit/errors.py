@@ -54,6 +54,10 @@ class PictureError(TransferkitError):
     """One picture that cannot be read; the message is the reason, ready for a table."""
 
 
+class PictureTooLargeError(PictureError):
+    """One picture that was not decoded, since it is over the recipe's limit."""
+
+
 NOTHING = object()
 _MAX_PROBLEMS_SHOWN = 30
 

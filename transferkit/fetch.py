@@ -75,12 +75,13 @@ def _fetch_data(data: DataSpec, home: Path, progress: Progress) -> str:
 
 
 def _fetch_archive(source: Any, home: Path, progress: Progress) -> str:
-    from transferkit.data.archive_source import fetch_archive, is_unpacked
+    from transferkit.data.archive_source import fetch_archive, find_unpacked
 
-    was_there, was_elsewhere = is_unpacked(source, home=home), is_unpacked(source)
-    unpacked = fetch_archive(source, home=home, progress=progress)
-    copied = f"copied from {home_folder(os.environ)}" if was_elsewhere else "downloaded and unpacked"
-    return f"{unpacked}, {_size_text(unpacked)}, {'was there' if was_there else copied}"
+    done = "was there"
+    if not (unpacked := find_unpacked(source, home=home)):
+        done = f"copied from {home_folder(os.environ)}" if find_unpacked(source) else "downloaded and unpacked"
+        unpacked = fetch_archive(source, home=home, progress=progress)
+    return f"{unpacked}, {_size_text(unpacked)}, {done}"
 
 
 def _fetch_tfds(source: Any, home: Path, progress: Progress) -> str:

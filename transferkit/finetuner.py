@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.backbones.table import BACKBONES
 from transferkit.check import check_draft, load_recipe, warnings_for
 from transferkit.errors import RuntimeSetupError
-from transferkit.progress import ConsoleProgress, Progress, Quiet
+from transferkit.progress import ConsoleProgress, Progress, Quiet, Remark
 from transferkit.recipe.draft import draft_values
 from transferkit.recipe.dump import recipe_to_yaml
 from transferkit.recipe.recipe import Recipe
@@ -182,6 +182,7 @@ class FineTuner:
         from transferkit.report.pictures import result_figures, sample_figures, training_figures
         from transferkit.schedule.schedule import resolve_schedule
         from transferkit.train.checkpoint import Checkpoints
+        from transferkit.train.journal import check_origin
         from transferkit.train.loop import train
         from transferkit.train.placement import open_strategy
         from transferkit.train.runtime import resolve_precision
@@ -194,7 +195,7 @@ class FineTuner:
                 "devices.\nRaise it, or use fewer devices."
             )
         for warning in warnings_for(recipe):
-            progress.say(f"warning: {warning}")
+            progress.say(Remark(f"warning: {warning}"))
         spec, precision = BACKBONES[recipe.model.backbone], resolve_precision(recipe.runtime.precision)
         shape = {"image_size_px": recipe.data.image_size, "seed": recipe.seed, "precision": precision}
         if any(phase.train.kind in _NAMES_LAYERS for phase in recipe.phases):
@@ -232,13 +233,14 @@ class FineTuner:
         is_chief = strategy.process == 0
         with folder_of(run_dir, recipe, is_chief=is_chief, overwrite=overwrite, resume=resume) as folder:
             peers.barrier("run folder")  # the chief has removed checkpoints of a run that is replaced
+            checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS)
+            check_origin(checkpoints, classifier, data)
             run_folder.write_json(folder / "versions.json", collect_versions(recipe, precision, strategy))
             run_folder.write_data(folder, data)
             run_folder.write_balance(folder, balance)
             run_folder.write_findings(folder, findings)
             run_folder.write_figures(folder, sample_figures(data, recipe))
 
-            checkpoints = Checkpoints(run_dir / run_folder.CHECKPOINTS)
             training = train(
                 classifier,
                 data,

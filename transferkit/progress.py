@@ -1,5 +1,6 @@
 """How long work tells how far it is; what a person sees of it is decided by the caller."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +18,21 @@ class Task(Protocol):
     """One stretch of work with a known length."""
 
     def advance(self, count: int = 1, note: str = "") -> None: ...
+
+
+class Remark(str):
+    """A line on the recipe or its pictures, such as several runs of the same ones would all tell.
+
+    Args:
+        topic: what it is about, whatever its numbers are; default: the line without its numbers.
+    """
+
+    topic: str
+
+    def __new__(cls, line: str, topic: str = "") -> "Remark":
+        remark = super().__new__(cls, line)
+        remark.topic = topic or re.sub(r"\d+", "…", line)
+        return remark
 
 
 class Progress(Protocol):

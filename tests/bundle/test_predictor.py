@@ -44,6 +44,22 @@ def test_arrays_give_what_their_files_give(predictor, picture_folder):
     assert lightness(predictor.predict(np.array([str(file) for file in files]))) == expected
 
 
+def test_pictures_of_pillow_are_taken_alone_and_in_lists_and_bad_ones_are_told(predictor, picture_folder):
+    from PIL import Image
+
+    files = sorted(picture_folder.rglob("*.png"))[:2]
+    expected = lightness(predictor.predict(files))
+    broken = picture_folder / "broken.png"
+    broken.write_bytes(files[0].read_bytes()[:-60])
+
+    alone = predictor.predict(Image.open(files[0]))
+    *several, bad = predictor.predict([*map(Image.open, files), Image.open(broken)])
+
+    assert lightness(alone) == expected[:1]
+    assert lightness(several) == expected
+    assert bad.error.startswith("cannot be read")
+
+
 def test_picture_of_no_numbers_gives_an_entry_with_its_error(predictor):
     images = np.full((2, 40, 40, 3), 100.0)
     images[0, 0, 0, 0] = np.nan

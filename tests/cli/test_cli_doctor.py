@@ -106,7 +106,7 @@ def test_the_last_lines_can_be_pasted_into_a_recipe_and_end_the_trouble(spoiled_
     exclude = "  exclude: doctor-photos/doctor.json  # 2 pictures"
     assert lines == ["data:", f"  source: {{folder: {spoiled_folder}}}", exclude]
     assert (result.exit_code, again.exit_code) == (1, 0)
-    assert "for the recipe" not in again.output
+    assert "for the recipe's data" not in again.output
 
 
 def test_findings_are_counted_nearest_to_the_prompt(spoiled_folder):

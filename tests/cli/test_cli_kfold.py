@@ -1,6 +1,5 @@
 """`--fold` and `--kfold` of `transferkit finetune`."""
 
-import logging
 from types import SimpleNamespace
 
 import pytest
@@ -86,11 +85,20 @@ def test_interrupted_folds_name_the_command_that_goes_on(invoke, monkeypatch, tm
     result = invoke("--kfold", 3, "--run-dir", tmp_path / "out", "--set", "seed=4")
 
     assert result.exit_code == INTERRUPTED
-    command = f"transferkit finetune quickstart --set seed=4 --kfold 3 --run-dir {tmp_path / 'out'} --resume"
+    command = f"transferkit finetune quickstart --kfold 3 --run-dir {tmp_path / 'out'} --resume --set seed=4"
     assert command in result.output
 
 
-@pytest.mark.parametrize("settings", [("data.split.test=0",), ("data.split={validation: 0.2, fold: 2/5}",)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ("data.split.test=0",),
+        ("data.split={validation: 0.2, fold: 2/5}",),
+        ("data.split.fold=2/5",),
+        ("data.split.fold = 2/5",),
+        ("data.split.fold=null",),
+    ],
+)
 def test_folds_need_no_test_split_and_take_the_place_of_one_fold(invoke, monkeypatch, tmp_path, settings):
     seen = []
 
@@ -106,26 +114,10 @@ def test_folds_need_no_test_split_and_take_the_place_of_one_fold(invoke, monkeyp
     assert "1/3" not in result.output
 
 
-def test_log_lines_are_shown_once_in_all_folds(invoke, monkeypatch, tmp_path, caplog):
-    def run_folds(tuner, count, run_dir, **_):
-        for number in (1, 2):
-            logging.getLogger("transferkit.data").warning("%s: one class has no picture", "photos")
-            logging.getLogger("transferkit.data").warning("fold %d", number)
-        return KFold(run_dir, (12, 12), FOLDS, {"accuracy": 0.625, "log_loss": 1.2})
-
-    monkeypatch.setattr(kfold, "run_folds", run_folds)
-
-    for _ in range(2):  # what one command has shown, another shows again
-        caplog.clear()
-        invoke("--kfold", 2, "--run-dir", tmp_path / "out")
-        assert caplog.messages == ["photos: one class has no picture", "fold 1", "fold 2"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
         (("--kfold", 5, "--fold", "1/5"), RecipeError),
-        (("--kfold", 5, "--set", "data.split.fold=1/5"), RecipeError),
         (("--fold", "6/5"), RecipeError),
         (("--kfold", 5, "--workers", 2), RuntimeSetupError),
     ],

@@ -31,8 +31,8 @@ def test_an_unfinished_run_goes_on_with_every_change_quoted(recipe, tmp_path):
     said, command = text.split(":\n  ")
     assert said == "go on with"
     assert shlex.split(command) == [
-        "transferkit", "finetune", "quickstart", "--set", CHANGES[0], "--set", CHANGES[1],
-        "--run-dir", str(tmp_path / "my run"), "--resume",
+        "transferkit", "finetune", "quickstart", "--run-dir", str(tmp_path / "my run"), "--resume",
+        "--set", CHANGES[0], "--set", CHANGES[1],
     ]  # fmt: skip
 
 
@@ -43,7 +43,7 @@ def test_without_a_folder_the_run_is_named_that_began_last(recipe, tmp_path, mon
 
     text = how_to_go_on(recipe, "quickstart", CHANGES, None)
 
-    assert text.endswith("--run-dir runs/one --resume")
+    assert " --run-dir runs/one --resume " in text
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -65,7 +65,7 @@ def test_workers_of_this_machine_are_started_again_together(tmp_path, monkeypatc
 
     text = how_to_go_on(load_recipe(QUICKSTART, changes), "quickstart", changes, tmp_path / "run")
 
-    assert text.endswith("--workers 2")
+    assert " --workers 2 " in text
 
 
 def test_processes_on_several_machines_are_all_named(tmp_path, monkeypatch):

@@ -22,7 +22,7 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("command", "fault"), CASES)
+@pytest.mark.parametrize(("command", "fault"), CASES, ids=[f"{' '.join(one)}: {fault}" for one, fault in CASES])
 def test_a_missing_file_is_told_before_the_engine_starts(monkeypatch, capsys, tmp_path, command, fault):
     def start_engine(_):
         raise AssertionError("TensorFlow was started")

@@ -16,6 +16,9 @@ from transferkit.cli.app import main
 from transferkit.recipe.shipped import shipped_recipes
 
 QUICKSTART = shipped_recipes()["quickstart"]
+_RIGHTS = "-dac_override,-dac_read_search"
+# What a command begins with so that files guard themselves from it, which they do from all but root anyway.
+AS_ANYBODY = () if os.geteuid() else ("setpriv", f"--bounding-set={_RIGHTS}", f"--inh-caps={_RIGHTS}")
 
 
 @pytest.fixture
@@ -72,22 +75,28 @@ def test_a_folder_that_cannot_be_written_to_and_a_file(refused, tmp_path, monkey
     assert "file is a file; it is left alone" in refused("--run-dir", "file")
 
 
-@pytest.mark.skipif(not shutil.which("setpriv") or os.geteuid(), reason="needs setpriv, and a right to give up")
+@pytest.mark.skipif(AS_ANYBODY and not shutil.which("setpriv"), reason="needs setpriv, to run as less than root")
 @pytest.mark.parametrize("folds", [(), ("--kfold", "3")], ids=["one run", "folds"])
 @pytest.mark.parametrize("mode", [0o555, 0o000])
 def test_a_folder_below_one_that_is_really_forbidden(tmp_path, folds, mode):
     (tmp_path / "forbidden").mkdir(mode=mode)
-    without = "-dac_override,-dac_read_search"
-    command = ["setpriv", f"--bounding-set={without}", f"--inh-caps={without}", sys.executable, "-m", "transferkit"]
-
     done = subprocess.run(
-        [*command, "finetune", "quickstart", "--run-dir", "forbidden/run", *folds],
-        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        [*AS_ANYBODY, sys.executable, "-m", "transferkit", "finetune", "quickstart", "--run-dir", "forbidden/run",
+         *folds], cwd=tmp_path, capture_output=True, text=True, timeout=60,
     )  # fmt: skip
 
     assert done.returncode == 2
     assert f"cannot be made: {tmp_path / 'forbidden'} cannot be written to" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("folds", [(), ("--kfold", "3")], ids=["one run", "folds"])
+def test_a_folder_on_a_drive_that_is_not_there(refused, tmp_path, monkeypatch, folds):
+    exists = os.path.exists
+    drive = (tmp_path, *tmp_path.parents)
+    monkeypatch.setattr("os.path.exists", lambda path: Path(path) not in drive and exists(path))
+
+    assert f" cannot be made: there is no {tmp_path.anchor}. Name another" in refused("--run-dir", "run", *folds)
 
 
 def test_a_finished_run(refused, tmp_path):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from transferkit.data import archive_members
 from transferkit.data import unpack as unpacking
-from transferkit.data.archive_source import _file_name, fetch_archive, is_unpacked, list_archive
+from transferkit.data.archive_source import _file_name, fetch_archive, find_unpacked, list_archive
 from transferkit.download import transfer
 from transferkit.errors import DataError
 from transferkit.progress import Quiet
@@ -132,13 +132,14 @@ def test_archive_is_downloaded_and_unpacked_once(web, served, home):
     assert not list(home.rglob("*.zip"))
 
 
-def test_archive_is_on_this_machine_once_it_is_unpacked(served):
+def test_archive_is_on_this_machine_once_it_find_unpacked(served):
     source = served(zipped(PICTURES))
 
-    before = is_unpacked(source)
+    before = find_unpacked(source)
     list_archive(source)
 
-    assert (before, is_unpacked(source)) == (False, True)
+    assert before is None
+    assert find_unpacked(source) == fetch_archive(source)
 
 
 def test_digest_is_told_so_that_it_can_be_pinned_and_then_holds(web, served):
@@ -337,7 +338,7 @@ def test_unpacking_that_was_killed_is_begun_again_and_leaves_nothing(served, hom
         patch.setattr(unpacking, "_safe_parts", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             list_archive(source)
-    assert not is_unpacked(source)
+    assert not find_unpacked(source)
     (left,) = home.rglob("unpacking-*")
     if not has_locks:  # then others may be at work on what is new
         os.utime(left, (0, 0))
@@ -356,7 +357,7 @@ def test_folder_that_has_lost_files_is_fetched_again(web, served, sha256):
     folder = fetch_archive(source)
     (folder / "cats" / "0.png").unlink()
 
-    assert not is_unpacked(source)
+    assert not find_unpacked(source)
     assert len(list_archive(source).pictures) == 6
     assert len(web.asked) == 2
     assert sorted(path.name for path in folder.parent.iterdir() if not path.name.startswith(".")) == [
@@ -383,6 +384,17 @@ def test_folder_that_nobody_counted_is_used(served, web):
     assert len(web.asked) == 1
 
 
+def test_folder_that_lost_all_its_files_and_their_number_is_fetched_again(served, web):
+    source = served(zipped(PICTURES))
+    folder = fetch_archive(source)
+    for path in folder.parent.rglob("*"):
+        if path.is_file():
+            path.unlink()
+
+    assert files_in(fetch_archive(source)) == sorted(PICTURES)
+    assert len(web.asked) == 2
+
+
 def test_what_is_unpacked_in_the_home_is_copied_to_another_one(web, served, home, tmp_path, monkeypatch):
     source = served(tar(PICTURES, special=[member("empty", tarfile.DIRTYPE)]), "photos.tar")
     here = fetch_archive(source)
@@ -395,7 +407,7 @@ def test_what_is_unpacked_in_the_home_is_copied_to_another_one(web, served, home
     assert files_in(there) == files_in(here) == sorted(PICTURES)
     assert (there / "cats" / "0.png").read_bytes() == PICTURES["cats/0.png"]
     assert (there / "empty").is_dir()
-    assert is_unpacked(source, home=tmp_path / "to")
+    assert find_unpacked(source, home=tmp_path / "to")
 
 
 def test_what_has_lost_files_is_not_copied_but_fetched(web, served, tmp_path):
@@ -429,7 +441,7 @@ def test_copy_that_breaks_off_leaves_nothing(served, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left"):
         fetch_archive(source, home=tmp_path / "to")
 
-    assert not is_unpacked(source, home=tmp_path / "to")
+    assert not find_unpacked(source, home=tmp_path / "to")
     assert not list((tmp_path / "to").rglob("unpacking-*"))
 
 
@@ -442,7 +454,7 @@ def test_copy_to_a_disk_that_does_not_tell_names_apart_is_refused(served, tmp_pa
     with pytest.raises(DataError, match="does not tell all names"):
         fetch_archive(source, home=tmp_path / "to")
 
-    assert not is_unpacked(source, home=tmp_path / "to")
+    assert not find_unpacked(source, home=tmp_path / "to")
 
 
 def test_last_of_members_with_one_name_counts(served):
@@ -722,9 +734,15 @@ def test_zip_file_in_a_compression_that_is_not_read_is_not_called_damaged(served
     assert "damaged" not in message
 
 
-def test_archives_within_an_archive_are_named(served):
-    with pytest.raises(DataError, match=r"holds archives again, which are not unpacked: test\.zip, train\.tar\.gz"):
-        list_archive(served(zipped({"train.tar.gz": tar(PICTURES, "gz"), "test.zip": zipped(PICTURES)})))
+def test_archives_within_an_archive_are_named_with_where_they_lie(served):
+    source = served(zipped({"train.tar.gz": tar(PICTURES, "gz"), "test.zip": zipped(PICTURES)}))
+
+    with pytest.raises(DataError) as caught:
+        list_archive(source)
+
+    assert "holds archives again, which are not unpacked: test.zip, train.tar.gz" in str(caught.value)
+    assert f"They lie in {find_unpacked(source)}, which goes with the cache" in str(caught.value)
+    assert "into a folder of your own" in str(caught.value)
 
 
 def test_bomb_whose_headers_lie_writes_no_more_than_they_say(served, home):

@@ -1,5 +1,7 @@
 """Pictures from Python."""
 
+import io
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -145,6 +147,40 @@ def test_pictures_of_pillow_are_turned_and_read_like_their_files(tmp_path):
     expected = decode_picture(files[0].read_bytes(), size_px=8, resize="stretch")
     np.testing.assert_array_equal(decode_picture(first, size_px=8, resize="stretch"), expected)
     assert "cannot be read: image file is truncated" in str(second)
+
+
+def twelve_bit_tiff():
+    """A TIFF of a kind that Pillow reads but does not write: 8 x 8 pixels, the left half white, the right one grey."""
+    pixels = (b"\xff" * 6 + b"\x55" * 6) * 8
+    tags = [(256, 8), (257, 8), (258, 12), (259, 1), (262, 1), (273, 200), (279, len(pixels))]
+    entries = b"".join(struct.pack("<HHII", tag, 3, 1, value) for tag, value in tags)
+    return (b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries).ljust(200, b"\0") + pixels
+
+
+def turned_16_bits(file_format):
+    file, turned = io.BytesIO(), Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.arange(20_000, 20_128, dtype=np.uint16).reshape(8, 16) * 3).save(file, file_format, exif=turned)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        b"P5 8 8 65535\n" + np.arange(20_000, 26_400, 100, np.uint16).astype(">u2").tobytes(),
+        twelve_bit_tiff(),
+        turned_16_bits("TIFF"),
+        turned_16_bits("PNG"),
+    ],
+    ids=["PGM", "12-bit TIFF", "turned TIFF", "turned PNG"],
+)
+def test_deep_pictures_of_pillow_are_as_bright_as_their_files(encoded):
+    expected = decode_picture(encoded, size_px=8, resize="stretch")
+
+    (pixels,) = decode(list_given(([Image.open(io.BytesIO(encoded))], [0])))
+
+    np.testing.assert_array_equal(pixels, expected)
+    assert np.ptp(pixels) > 0
 
 
 def test_arrays_of_bytes_are_not_copied():

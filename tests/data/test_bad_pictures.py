@@ -1,9 +1,6 @@
 """A folder with every kind of bad and odd picture file: none stops the work, each bad one is named with its reason."""
 
-import csv
-import os
 import struct
-import time
 import zlib
 
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from transferkit.check import check_draft
+from transferkit.data import stamps
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import list_folder
 from transferkit.data.load import load_data
@@ -109,9 +107,6 @@ def photos(tmp_path_factory):
         picture(number).save(root / "good" / f"{number}.png")
     reasons = write_bad(root / "odd")
     write_odd(root / "odd")
-    for file in root.rglob("*"):
-        if not file.is_symlink():
-            os.utime(file, (time.time() - 60,) * 2)
     return root, reasons
 
 
@@ -120,7 +115,8 @@ def spec_of(cache):
 
 
 @pytest.mark.parametrize("cache", ["disk", "memory", "none"])
-def test_bad_files_are_named_with_reasons_and_all_others_are_prepared(photos, tmp_path, cache):
+def test_bad_files_are_named_with_reasons_and_all_others_are_prepared(photos, tmp_path, monkeypatch, cache):
+    monkeypatch.setattr(stamps, "_SETTLED_NS", 0)
     root, reasons = photos
     listing = list_folder(root)
 
@@ -175,26 +171,6 @@ def test_files_that_went_away_or_may_not_be_read_are_left_out_of_the_run(open_fo
         ("class_1/4.png", "cannot be read: Permission denied"),
     ]
     assert sum(len(rows) for rows in data.rows.values()) == 22
-
-
-@pytest.mark.model
-def test_fine_tuning_survives_them_all_and_names_each_with_its_reason(photos, tmp_path):
-    from transferkit import FineTuner
-
-    root, reasons = photos
-    tuner = FineTuner(
-        {"source": {"folder": str(root)}, "image_size": 32, "split": {"validation": 0.2, "test": 0.2}},
-        model={"backbone": "vgg16", "weights": "none"},
-        phases=[{"name": "head", "train": "head", "epochs": 1, "learning_rate": 1e-3}],
-        cache={"folder": str(tmp_path / "cache")},
-    )
-
-    result = tuner.run(tmp_path / "run", progress=Quiet())
-
-    with (tmp_path / "run" / "skipped.csv").open(encoding="utf-8", newline="") as file:
-        skipped = {row["path"].removeprefix("odd/"): row["reason"] for row in csv.DictReader(file)}
-    assert (reasons | {"a.jpg": "a folder, though it is named like a picture"}).items() <= skipped.items()
-    assert set(result.report) == {"validation", "test"}
 
 
 def test_doctor_names_each_with_its_reason(photos):

@@ -173,6 +173,19 @@ def test_the_nearest_are_those_that_sorting_all_would_give(monkeypatch):
     np.testing.assert_array_equal([-np.sort(-one) for one in reached], best)
 
 
+def test_of_many_that_are_as_near_none_is_a_neighbour_of_what_is_unlike():
+    draw = np.random.default_rng(7)
+    described = draw.normal(size=(1024, 96)).astype(np.float32)
+    described[::2] = described[0]
+    described /= np.linalg.norm(described, axis=1, keepdims=True)
+    rows = np.arange(len(described))
+
+    found = lookalikes._nearest(described, rows, described, 8)
+
+    assert (found % 2 == 0).all()  # the others are unlike all
+    assert (np.bincount(found[0])[::2] == 8).all()
+
+
 def test_memory_grows_by_less_than_the_thumbnails_take(monkeypatch):
     monkeypatch.setattr(lookalikes, "_QUERIES", 16)  # what does not grow is small beside
     images = noise(2000, np.random.default_rng(6))[:, :32, :32]

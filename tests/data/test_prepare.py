@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 
-from transferkit.data import appending, prepare
+from transferkit.data import appending, prepare, stamps
 from transferkit.data.decode import decode_picture
 from transferkit.data.folder_source import list_folder
 from transferkit.data.prepare import picture_store, prepare_pictures
@@ -61,14 +61,10 @@ class Watched:
 
 @pytest.fixture
 def old_folder(picture_folder):
-    """Drawn pictures whose files were not changed just now."""
-    age(picture_folder)
-    return picture_folder
-
-
-def age(folder, seconds=60):
-    for file in folder.rglob("*.*"):
-        os.utime(file, (time.time() - seconds,) * 2)
+    """Drawn pictures whose files count as not changed just now: no test can put back when they were written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stamps, "_SETTLED_NS", 0)
+        yield picture_folder
 
 
 def spec_of(**settings):
@@ -273,7 +269,6 @@ def test_lower_limit_of_megapixels_refuses_what_a_higher_one_let_in(old_folder, 
 def test_file_that_cannot_be_read_is_tried_again(old_folder, tmp_path):
     good = (old_folder / "class_0" / "1.png").read_bytes()
     (old_folder / "class_0" / "1.png").write_bytes(good[:-50])
-    age(old_folder)
     first = prepared_of(list_folder(old_folder), tmp_path / "home")
     (old_folder / "class_0" / "1.png").write_bytes(good)
 
@@ -329,7 +324,7 @@ def test_interrupted_pass_continues(old_folder, tmp_path, after):
 PROCESS = """
 import sys, time
 from pathlib import Path
-from transferkit.data import appending, prepare, reading
+from transferkit.data import appending, prepare, reading, stamps
 from transferkit.data.folder_source import list_folder
 from transferkit.progress import Quiet
 from transferkit.recipe.data import DataSpec
@@ -351,6 +346,7 @@ def slow(*args, **settings):
 reading.decode_picture = slow
 appending._CHUNK_BYTES = 1
 prepare._RECORD_S = 0
+stamps._SETTLED_NS = 0
 from transferkit.store import writer
 writer._FLUSH_S = 0
 spec = DataSpec(source=FolderSource(path="photos"), image_size=24, cache="disk")

@@ -15,8 +15,10 @@ from transferkit.data.stamps import Stamps as PlainStamps
 NOW_NS = 1_700_000_000 * 10**9
 
 
-def stamp_of(number, age_s=10.0):
-    return f"/photos/{number}.jpg\x00100\x00{number}\x00{NOW_NS - int(age_s * 1e9)}\x00{NOW_NS}"
+def stamp_of(number, age_s=10.0, written_s=10.0):
+    """Of a file that has been dated `age_s` ago and written to `written_s` ago."""
+    dated_ns, written_ns = (NOW_NS - int(ago_s * 1e9) for ago_s in (age_s, written_s))
+    return f"/photos/{number}.jpg\x00100\x00{number}\x00{dated_ns}\x00{written_ns}"
 
 
 def files_of(numbers, **settings):
@@ -54,10 +56,18 @@ def test_any_number_of_files_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("age_s", "known"), [(10, True), (2, True), (1.99, False), (0, False), (-3600, False)], ids=str
 )
-def test_file_that_had_just_changed_is_not_recorded(tmp_path, age_s, known):
-    Stamps(tmp_path, "a").record(files_of([1], age_s=age_s))
+@pytest.mark.parametrize("time", ["age_s", "written_s"])
+def test_file_that_had_just_changed_is_not_recorded(tmp_path, age_s, known, time):
+    Stamps(tmp_path, "a").record(files_of([1], **{time: age_s}))
 
-    assert (Stamps(tmp_path, "a").find([stamp_of(1, age_s=age_s)]) != [None]) == known
+    assert (Stamps(tmp_path, "a").find([stamp_of(1, **{time: age_s})]) != [None]) == known
+
+
+def test_file_of_a_date_before_1970_is_guarded_by_the_time_of_writing(tmp_path):
+    dated = {"age_s": 2e9}
+
+    assert Stamps(tmp_path, "a").keys([stamp_of(1, **dated)], taken_ns=NOW_NS) != [None]
+    assert Stamps(tmp_path, "a").keys([stamp_of(1, **dated, written_s=0)], taken_ns=NOW_NS) == [None]
 
 
 def test_stamp_of_a_real_file_tells_its_time(tmp_path):

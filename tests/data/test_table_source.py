@@ -249,12 +249,24 @@ def test_an_index_column_and_names_with_dots_do_no_harm(folder):
     assert classes_of(parquet_of(folder, columns, path_column="image.path")) == {"0.png": ("a",), "1.png": ("b",)}
 
 
-@pytest.mark.parametrize("row", [[0, 1, 0], [1.0, 1.0], [True, False, False], [0, 0]])
-def test_rows_of_zeros_and_ones_are_no_lists_of_classes(folder, row):
-    with pytest.raises(DataError, match="column 'label' holds rows of zeros and ones") as caught:
-        jsonl_of(folder, {"path": "0.png", "label": [1]}, {"path": "1.png", "label": row}, multi_label=True)
+@pytest.mark.parametrize(
+    "rows", [[[0, 1, 0], [1, 0, 1]], [[1.0, 0.0], [0.0, 1.0]], [[True, False], [], [None]], [[0, 0]]]
+)
+def test_rows_of_zeros_and_ones_are_no_lists_of_classes(folder, rows):
+    with pytest.raises(DataError, match="column 'label' holds rows of zeros and ones"):
+        jsonl_of(folder, *({"path": f"{row}.png", "label": one} for row, one in enumerate(rows)), multi_label=True)
 
-    assert "line 2" in str(caught.value)
+
+@pytest.mark.parametrize("others", [[[0, 2]], [[0]], [[0, 1, 1]], ["1"], [["cat", "1"]]])
+def test_a_single_label_of_zeros_and_ones_may_mean_these_classes(folder, others):
+    rows = [[1, 1], [0, 1], *others]
+
+    listing = jsonl_of(
+        folder, *({"path": f"{row}.png", "label": one} for row, one in enumerate(rows)), multi_label=True
+    )
+
+    assert list(classes_of(listing).values())[:2] == [("1",), ("0", "1")]
+    assert listing.skipped == ()
 
 
 def test_lists_of_classes_may_be_numbers(folder):

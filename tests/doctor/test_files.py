@@ -18,6 +18,7 @@ def scan_of(count: int, **columns: object) -> Scan:
     plain = Scan(
         pixels=np.zeros((count, 1, 1, 3), np.uint8),
         reasons=("",) * count,
+        too_large=np.zeros(count, bool),
         digests=tuple(bytes([row]) * 32 for row in range(count)),
         num_bytes=np.full(count, 5000),
         formats=("JPEG",) * count,
@@ -55,8 +56,8 @@ def test_one_picture_in_ten_may_be_unreadable_before_it_is_blocking():
 
 def test_pictures_over_the_limit_are_not_to_be_restored_but_may_be_allowed():
     large, empty = (
-        found(scan_of(20, reasons=(reason,) + ("",) * 19))["unreadable"].advice
-        for reason in ("169.0 megapixels, over the limit of 100", "empty file")
+        found(scan_of(20, reasons=("its reason",) + ("",) * 19, too_large=too_large))["unreadable"].advice
+        for too_large in (np.arange(20) == 0, np.zeros(20, bool))
     )
 
     assert "data.max_megapixels" in large

@@ -9,7 +9,7 @@ from PIL import Image
 from transferkit.check import check_draft
 from transferkit.data.load import load_data
 from transferkit.data.source import list_source
-from transferkit.doctor import quick
+from transferkit.doctor import quick, remember
 from transferkit.doctor.examine import examine
 from transferkit.doctor.quick import describe_findings, quick_findings
 from transferkit.progress import Quiet
@@ -110,6 +110,14 @@ def test_pictures_that_were_compared_once_are_not_compared_again(photos, monkeyp
 
     assert second == first
     assert "leakage" in second
+
+
+def test_pairs_of_another_search_are_not_used(photos, monkeypatch):
+    find(recipe_of(photos))
+    monkeypatch.setattr(remember, "LOOKALIKES_VERSION", 0)
+    monkeypatch.setattr(quick, "alike_pairs", lambda *_: [(0, 35, 1.0)])
+
+    assert "leakage" in find(recipe_of(photos))
 
 
 def test_a_picture_that_changed_is_compared_again(photos):

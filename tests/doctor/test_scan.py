@@ -80,6 +80,7 @@ def test_what_cannot_be_read_has_a_reason_and_white_pixels():
         "0.0 megapixels, over the limit of 0.03",
     )
     assert scan.readable.tolist() == [False, True, False, False, False]
+    assert scan.too_large.tolist() == [False, False, False, False, True]
     assert scan.pixels.shape == (5, SCAN_PX, SCAN_PX, 3)
     assert (scan.pixels[0] == 255).all()
     assert not (scan.pixels[1] == 255).all()

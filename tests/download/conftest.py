@@ -24,6 +24,29 @@ def no_settings(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
+class Clock:
+    """Time that passes only where somebody waits for it to, or looks."""
+
+    def __init__(self):
+        self.now = 0.0
+        self.look_s = 0.0  # how long it takes to look
+
+    def monotonic(self):
+        self.now += self.look_s
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What downloads take for the time between attempts; sockets go by the true one."""
+    clock = Clock()
+    monkeypatch.setattr(transfer, "time", clock)
+    return clock
+
+
 class Told(Quiet):
     def __init__(self):
         self.lines = []

@@ -247,12 +247,14 @@ def test_changed_pictures_are_refused(killed, tuner, tmp_path):
     picture = killed / "photos" / "class_0" / "0.png"
     before = picture.read_bytes()
     shutil.copy(killed / "photos" / "class_0" / "1.png", picture)
+    files = {file: file.read_bytes() for file in run.rglob("*") if file.is_file()}
 
     try:
         with pytest.raises(CheckpointError, match="the pictures, their classes, weights or splits"):
             tuner(killed / "photos").run(run, progress=Quiet())
     finally:
         picture.write_bytes(before)
+    assert {file: file.read_bytes() for file in run.rglob("*") if file.is_file()} == files
 
 
 @pytest.mark.parametrize("every", ["1 steps", "1 epoch"])

@@ -2,6 +2,8 @@
 
 import csv
 import json
+import logging
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,14 +11,19 @@ import pytest
 
 from transferkit import FineTuner
 from transferkit.bundle.run_folder import RESULTS
+from transferkit.data.source import list_source
 from transferkit.errors import DataError, RecipeError, RunFolderError
 from transferkit.progress import Quiet
-from transferkit.studies.kfold import _check_parts, _of_fold, run_folds
+from transferkit.studies import kfold
+from transferkit.studies.kfold import _folders, _of_fold, run_folds
+from transferkit.studies.parts import check_parts
 from transferkit.studies.pooled import pool_predictions
 
 SETTINGS = {
     "model": {"backbone": "toy", "weights": "none"},
-    "phases": [{"name": "warm-up", "train": "head", "epochs": 1, "learning_rate": 1e-2, "augment": False}],
+    "phases": [
+        {"name": "warm-up", "train": "head", "epochs": 1, "learning_rate": 1e-2, "augment": False, "l2_sp": 0.1}
+    ],
     "evaluate": ["validation"],
 }
 
@@ -38,9 +45,12 @@ class Told(Quiet):
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory, session_folder_maker):
-    """Two folds of 3 classes of 8 pictures: (tuner, result, lines)."""
+    """Two folds of 3 classes of 8 pictures and 3 broken ones: (tuner, result, lines)."""
     root, told = tmp_path_factory.mktemp("folds"), Told()
-    tuner = tuner_of(session_folder_maker(root / "photos"))
+    photos = session_folder_maker(root / "photos")
+    for number in range(3):
+        (photos / "class_0" / f"broken-{number}.png").write_text("no picture")
+    tuner = tuner_of(photos)
     return tuner, run_folds(tuner, 2, root / "out", progress=told), told.lines
 
 
@@ -81,11 +91,11 @@ def test_files_hold_each_fold_the_mean_and_all_predictions_together(done):
 
 
 @pytest.mark.model
-def test_a_later_fold_prepares_nothing_and_computes_only_features_of_what_tested_before(done):
+def test_a_later_fold_prepares_only_what_is_broken_and_computes_only_features_of_what_tested_before(done):
     _, _, lines = done
 
     second = lines[lines.index("fold 2 of 2") :]
-    assert any("all 24 are stored already" in line for line in second if line.startswith("prepared"))
+    assert any("24 are stored already, 3 to prepare" in line for line in second if line.startswith("prepared"))
     train = next(line for line in second if line.startswith("features") and "train" in line)
     assert "12 pictures to compute" not in train
 
@@ -102,6 +112,14 @@ def test_what_each_fold_finds_is_said_once_and_kept_by_each(done):
     assert all(
         f"data, warning: {one['title']}" in found for fold in kept for one in fold if one["severity"] == "warning"
     )
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("about", ["l2_sp has nothing to pull back", "of the source are left out"])
+def test_warnings_of_the_recipe_and_of_left_out_pictures_are_said_once(done, about):
+    _, _, lines = done
+
+    assert [line.startswith("warning: ") for line in lines if about in line] == [True]
 
 
 @pytest.mark.model
@@ -142,6 +160,90 @@ def test_finished_folds_are_neither_replaced_nor_mixed_with_another_recipe(done)
         run_folds(tuner_of(tuner.recipe.data.source.path, seed=7), 2, result.run_dir, resume=True, progress=Quiet())
 
 
+def begun_copy(done, root):
+    """The second fold is yet to be run."""
+    shutil.copytree(done.run_dir, root)
+    shutil.rmtree(root / "fold-2")
+    return root
+
+
+def divide_otherwise(predictions):
+    """As if one picture, which another fold tests today, had been tested in place of the first."""
+    text = predictions.read_text()
+    rows = rows_of(predictions)
+    here, elsewhere = (next(row["path"] for row in rows if (row["split"] == "test") is test) for test in (True, False))
+    predictions.write_text(text.replace(f"{here},test", f"{elsewhere},test"))
+
+
+@pytest.mark.model
+def test_finished_folds_that_tested_other_pictures_than_today_are_not_joined_by_new_ones(done, tmp_path, monkeypatch):
+    tuner, result, _ = done
+    root = begun_copy(result, tmp_path / "out")
+    divide_otherwise(root / "fold-1" / "predictions.csv")
+    monkeypatch.setattr(FineTuner, "run", lambda *_, **__: pytest.fail("a fold was run"))
+
+    with pytest.raises(RunFolderError, match="fold-1 tested other pictures than it would today"):
+        run_folds(tuner, 2, root, resume=True, progress=Quiet())
+
+    assert (root / "kfold.json").is_file()
+
+
+@pytest.mark.model
+def test_finished_folds_of_today_are_joined_by_new_ones(done, tmp_path, monkeypatch):
+    tuner, result, _ = done
+    root = begun_copy(result, tmp_path / "out")
+    monkeypatch.setattr(FineTuner, "run", lambda *_, **__: SimpleNamespace(interrupted=True))
+    told = Told()
+
+    with pytest.raises(KeyboardInterrupt):
+        run_folds(tuner, 2, root, resume=True, progress=told)
+
+    assert told.lines[0] == f"fold 1 of 2 is finished: {root / 'fold-1'}"
+    assert told.lines[-1] == "fold 2 of 2"
+
+
+@pytest.mark.model
+def test_finished_folds_that_tested_one_picture_twice_are_not_pooled(done, tmp_path):
+    tuner, result, _ = done
+    root = shutil.copytree(result.run_dir, tmp_path / "out")
+    shutil.copy(root / "fold-1" / "predictions.csv", root / "fold-2")
+
+    with pytest.raises(RunFolderError, match="fold-1 and .*fold-2 both tested"):
+        run_folds(tuner, 2, root, resume=True, progress=Quiet())
+
+
+def test_only_folders_of_whole_numbers_are_folds(tmp_path):
+    for name in ("fold-1", "fold-1-old", "fold-x"):
+        (tmp_path / name).mkdir()
+
+    assert _folders(tmp_path, 2) == [tmp_path / "fold-1", tmp_path / "fold-2"]
+
+    (tmp_path / "fold-12").mkdir()
+    with pytest.raises(RunFolderError, match="holds fold-12, and so more than 2 folds"):
+        _folders(tmp_path, 2)
+
+
+def test_log_lines_of_the_data_are_told_once_in_all_folds(picture_folder, tmp_path, monkeypatch, caplog):
+    (picture_folder / "empty").mkdir()
+
+    def run(self, *_, **__):
+        list_source(self.recipe.data, multi_label=False)
+        logging.getLogger("transferkit.train.forward").warning("as each fold finds")
+        return SimpleNamespace(interrupted=False)
+
+    monkeypatch.setattr(FineTuner, "run", run)
+    monkeypatch.setattr(kfold, "_let_go_of_the_network", lambda: None)
+    monkeypatch.setattr(kfold, "_collect", lambda run_dir, folders: None)
+    monkeypatch.setattr(kfold, "_write", lambda result: None)
+
+    for study in ("one", "two"):  # what one study has told, another tells again
+        caplog.clear()
+        run_folds(tuner_of(picture_folder), 2, tmp_path / study, progress=Quiet())
+
+        assert sum("no picture" in line for line in caplog.messages) == 1
+        assert caplog.messages.count("as each fold finds") == 2
+
+
 def test_a_recipe_that_cannot_be_run_in_folds_is_refused_before_the_first(picture_folder, tmp_path):
     tuner = tuner_of(picture_folder, data={"split": {"validation": 0.6}})
 
@@ -163,7 +265,10 @@ def test_pictures_that_no_fold_tests_are_counted(folder_maker, tmp_path):
     (folder / "alone").mkdir()
     (folder / "class_0" / "0.png").rename(folder / "alone" / "0.png")
 
-    note = _check_parts([_of_fold(tuner_of(folder), number, 2) for number in (1, 2)])
+    tuner = tuner_of(folder)
+    listing = list_source(tuner.recipe.data, multi_label=False)
+
+    note = check_parts([_of_fold(tuner, number, 2) for number in (1, 2)], listing)
 
     assert note.startswith("1 picture is in no test part")
 

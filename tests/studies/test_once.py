@@ -1,8 +1,12 @@
-"""Warnings and findings of several runs, said once."""
+"""What several runs remark on alike, said once."""
+
+import logging
 
 import pytest
 
-from transferkit.progress import Quiet
+from transferkit.doctor.findings import Finding
+from transferkit.doctor.quick import describe_findings
+from transferkit.progress import Quiet, Remark
 from transferkit.studies.once import OnceInAllRuns
 
 
@@ -29,34 +33,60 @@ def tell(*runs):
     return found
 
 
-@pytest.mark.parametrize(
-    ("first", "later"),
-    [
-        ("warning: 12 of 114 pictures (11%) are left out", "warning: 9 of 114 pictures (8%) are left out"),
-        ("data, blocking: leakage: 10 test pictures", "data, blocking: leakage: 7 test and 1 validation picture"),
-        ("data, warning: 'a' has 9 times as many as 'b'", "data, warning: 'c' has 3 times as many as 'b'"),
-        ("data, warning: 3 classes with few: a, b, c", "data, warning: 2 classes with few: a, b"),
-        ("data: leakage is not looked for", "data: leakage is not looked for"),
-    ],
-)
-def test_what_an_earlier_run_told_is_not_told_with_other_numbers(first, later):
+def finding(kind, title):
+    return Finding(kind, "warning", title, meaning="It matters.", advice=f"Mend the {kind}.")
+
+
+def log_record(name, message, *arguments):
+    return logging.LogRecord(name, logging.WARNING, "", 0, message, arguments, None)
+
+
+def test_what_an_earlier_run_remarked_on_is_not_told_with_other_numbers():
+    first, later = (Remark(f"warning: {count} of 114 pictures are left out") for count in (12, 9))
+
     assert tell([first], [later]) == [[first], []]
 
 
-def test_lines_that_go_on_share_the_fate_of_the_one_before():
-    leak, advice = "data, blocking: leakage: 1 test picture", "  data.duplicates: group keeps them together"
-    new, its_advice = "data, warning: 7 pairs look the same", "  Another seed could part them"
+def test_a_remark_on_something_else_is_told_by_a_later_run():
+    first, later = (Remark(f"warning: {name} is left out") for name in ("roses", "tulips"))
 
-    assert tell([leak, advice], [leak, advice, new, its_advice]) == [[leak, advice], [new, its_advice]]
+    assert tell([first], [first, later]) == [[first], [later]]
+
+
+def test_a_finding_is_told_once_with_its_advice_whatever_it_names():
+    first = list(describe_findings([finding("few_pictures", "'a' has 9 pictures")]))
+    later = list(describe_findings([finding("few_pictures", "'c' and 'd' have 3"), finding("leakage", "7 pairs")]))
+
+    assert tell(first, later) == [first, later[2:]]
 
 
 def test_a_run_tells_all_of_its_own():
-    lines = [f"warning: phases[{index}]: 5 views are stored" for index in range(2)]
+    lines = [Remark(f"warning: phases[{index}]: 5 views are stored") for index in range(2)]
 
     assert tell(lines, lines) == [lines, []]
 
 
-def test_what_is_no_warning_is_told_by_every_run():
-    lines = ["data: 100 pictures in 6 classes", "phase warm-up: 2 epochs", "epoch 1 of 2  loss 4.9"]
+@pytest.mark.parametrize(
+    "line",
+    [
+        "warning: validation of epoch 3 is far above training",
+        "warning: frozen variables have changed: conv1",
+        "data: 100 pictures in 6 classes",
+        "epoch 1 of 2  loss 4.9",
+    ],
+)
+def test_what_is_no_remark_is_told_by_every_run(line):
+    assert tell([line], [line]) == [[line], [line]]
 
-    assert tell(lines, lines) == [lines, lines]
+
+def test_log_lines_of_the_data_are_told_by_the_first_run_alone_and_others_by_all():
+    once = OnceInAllRuns(Quiet())
+    of_data = log_record("transferkit.data.classes", "%s: one class has no picture", "photos")
+    of_training = log_record("transferkit.train.checkpoint", "checkpoint is damaged")
+
+    shown = []
+    for _ in range(2):
+        once.begin_run()
+        shown.append([once.filter(record) for record in (of_data, of_data, of_training)])
+
+    assert shown == [[True, True, True], [False, False, True]]

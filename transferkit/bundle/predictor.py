@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from transferkit.bundle.run_folder import CLASSES, MODEL, read_thresholds
 from transferkit.data.decode import decode_picture
@@ -27,7 +28,7 @@ from transferkit.train.strategy import Forward, Strategy
 _CHUNK = 256
 _NEITHER = (
     "predict takes paths of picture files, or pixels 0–255 as arrays (num_images, height, width, 3) or "
-    "(height, width, 3), and was given: {}."
+    "(height, width, 3), or as Pillow's pictures, and was given: {}."
 )
 
 
@@ -80,7 +81,8 @@ class Predictor:
 
         Args:
             pictures: one or several paths of files; or pixels 0–255, of which `path` is the number: an array
-                `(num_images, height, width, 3)` or `(height, width, 3)`, or a list of such pictures of any sizes.
+                `(num_images, height, width, 3)` or `(height, width, 3)`, a picture of Pillow's, or a list of such
+                pictures of any sizes.
 
         Raises:
             DataError: it is neither, or the pixels are in another range.
@@ -144,9 +146,9 @@ def _files_or_pixels(pictures: Any) -> tuple[list[Path], list[np.ndarray | Pictu
     """Paths, or the pictures themselves with their numbers for paths."""
     if isinstance(pictures, (str, os.PathLike)):
         return [Path(pictures)], None
-    if not isinstance(pictures, Iterable):
-        raise DataError(_NEITHER.format(type(pictures).__name__))
     if not _is_pixels(pictures):
+        if not isinstance(pictures, Iterable):
+            raise DataError(_NEITHER.format(type(pictures).__name__))
         pictures = list(pictures)
         if all(isinstance(one, (str, os.PathLike)) for one in pictures):
             return [Path(one) for one in pictures], None
@@ -158,8 +160,8 @@ def _files_or_pixels(pictures: Any) -> tuple[list[Path], list[np.ndarray | Pictu
 
 
 def _is_pixels(value: Any) -> bool:
-    """An array of numbers; one of texts may hold paths."""
-    return hasattr(value, "__array__") and np.asarray(value).dtype.kind in "iufb"
+    """A picture of Pillow's, whose file may be damaged, or an array of numbers; one of texts may hold paths."""
+    return isinstance(value, Image.Image) or hasattr(value, "__array__") and np.asarray(value).dtype.kind in "iufb"
 
 
 def load_predictor(run_dir: Path, recipe: Recipe) -> Predictor:

@@ -126,7 +126,9 @@ def _decide(path: Path, recipe: Recipe, *, overwrite: bool, resume: bool) -> boo
 
 def _refuse_unwritable(path: Path) -> None:
     """As far as can be seen without writing."""
-    there = next(one for one in (path.absolute(), *path.absolute().parents) if os.path.exists(one))
+    there = next((one for one in (path.absolute(), *path.absolute().parents) if os.path.exists(one)), None)
+    if there is None:  # such as a drive that is not there
+        raise RunFolderError(f"{path} cannot be made: there is no {path.absolute().anchor}. Name another --run-dir.")
     is_here = there == path.absolute()
     if not there.is_dir():
         what = "is a file; it is left alone" if is_here else f"cannot be made: {there} is a file"

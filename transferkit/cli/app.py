@@ -62,8 +62,8 @@ def _options(
 def main() -> None:
     """Run the command line.
 
-    Exit codes: 0 done, 1 our fault (with traceback), 2 the user's, 75 another process of the run is gone, 130
-    interrupted, 143 stopped by SIGTERM.
+    Exit codes: 0 done, 1 our fault (with traceback) or doctor's --strict, 2 the user's, 75 another
+    process of the run is gone, 130 interrupted, 143 stopped by SIGTERM.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # names of files and classes may hold what the terminal has no letter for

@@ -194,7 +194,7 @@ def _show_end(examination: "Examination", console: Console, *, report: Path) -> 
     from transferkit.doctor.findings import SEVERITIES, counted, printable
 
     if lines := recipe_lines(examination, str(report)):
-        console.print("for the recipe, where you agree:", markup=False, highlight=False)
+        console.print("for the recipe's data section, where you agree:", markup=False, highlight=False)
         for line in lines:
             console.print(f"    {printable(line)}", markup=False, highlight=False)
     severities = [finding.severity for finding in examination.findings]

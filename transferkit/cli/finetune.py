@@ -65,7 +65,8 @@ def finetune(
 
     console = Console(soft_wrap=True)
     if kfold:
-        _refuse_with_folds(changes or (), fold)
+        if fold:
+            raise RecipeError("--kfold", [Problem("--fold", fold, "is one fold, and --kfold runs all")])
         # The recipe as its first fold has it, since it need not hold back a test split of its own.
         tuner = _with_fold(recipe, changes or (), f"1/{kfold}", option="--kfold")
     elif fold:
@@ -118,12 +119,6 @@ def _with_fold(recipe: str, changes: Sequence[str], fold: str, *, option: str) -
     except RecipeError as error:
         problems = [replace(one, where=option) if one.path == "data.split.fold" else one for one in error.problems]
         raise RecipeError(error.source, problems) from None
-
-
-def _refuse_with_folds(changes: Sequence[str], fold: str | None) -> None:
-    given = fold or next((text.partition("=")[2] for text in changes if text.startswith("data.split.fold=")), None)
-    if given:
-        raise RecipeError("--kfold", [Problem("data.split.fold", given, "is one fold, and --kfold runs all")])
 
 
 def _refuse_several_processes(runtime: "RuntimeSpec", workers: int | None) -> None:

@@ -1,11 +1,11 @@
 """What a person reads after a run was stopped: the command that goes on with it."""
 
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from transferkit.bundle.unfinished import find_unfinished, is_unfinished
+from transferkit.cli.options import with_changes
 from transferkit.download.file import is_offline
 from transferkit.recipe.recipe import Recipe
 from transferkit.train.cluster import find_cluster
@@ -20,8 +20,6 @@ def how_to_go_on(recipe: Recipe, name: str, changes: Sequence[str], run_dir: Pat
         name, changes, run_dir: as the stopped command had them.
     """
     command = ["transferkit", "finetune", name]
-    for change in changes:
-        command += ["--set", change]
     found = run_dir or find_unfinished(Path("runs"), recipe)
     unfinished = found if found and is_unfinished(found) else None
     if folder := unfinished or run_dir:
@@ -36,4 +34,4 @@ def how_to_go_on(recipe: Recipe, name: str, changes: Sequence[str], run_dir: Pat
         command += ["--workers", str(cluster.num_processes)]
     elif cluster:
         doing = f"{doing}, in every process of the run,"
-    return f"{doing} with:\n  {shlex.join(command)}"
+    return f"{doing} with:\n  {with_changes(command, changes)}"

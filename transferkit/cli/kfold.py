@@ -1,10 +1,7 @@
 """`transferkit finetune --kfold N`: all folds one after the other, and what they come to."""
 
-import logging
 import os
-import shlex
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from transferkit.cli.options import with_changes
 from transferkit.download.file import is_offline
 from transferkit.progress import ConsoleProgress
 from transferkit.stop import PREEMPTED, Preempted
@@ -53,16 +51,14 @@ def finetune_folds(
 
     folder = run_dir or choose_folder(tuner, count, resume=resume)
     check_folders(tuner, count, folder, overwrite=overwrite, resume=resume)
-    command = ["transferkit", "finetune", name, *(part for change in changes for part in ("--set", change))]
-    command += ["--kfold", str(count), "--run-dir", str(folder), "--resume"]
+    command = ["transferkit", "finetune", name, "--kfold", str(count), "--run-dir", str(folder), "--resume"]
     command += ["--offline"] if is_offline(os.environ) else []
-    go_on = f"go on with:\n  {shlex.join(command)}"
+    go_on = f"go on with:\n  {with_changes(command, changes)}"
     choose_backend(tuner.recipe.runtime.backend)
     start_engine(tuner.recipe.runtime)
     try:
-        with _log_lines_once():
-            progress = ConsoleProgress(console)
-            result = run_folds(tuner, count, folder, overwrite=overwrite, resume=resume, progress=progress)
+        progress = ConsoleProgress(console)
+        result = run_folds(tuner, count, folder, overwrite=overwrite, resume=resume, progress=progress)
     except KeyboardInterrupt:
         console.print(f"interrupted; {go_on}", markup=False, highlight=False)
         raise typer.Exit(INTERRUPTED) from None
@@ -71,30 +67,6 @@ def finetune_folds(
         raise typer.Exit(PREEMPTED) from None
     console.print(_table(result))
     console.print(f"folder of the folds: {result.run_dir}", markup=False, highlight=False)
-
-
-@contextmanager
-def _log_lines_once() -> Iterator[None]:
-    """What one fold logged, the next does not show again."""
-    filters = [(handler, _Once()) for handler in logging.getLogger().handlers]
-    for handler, once in filters:
-        handler.addFilter(once)
-    try:
-        yield
-    finally:
-        for handler, once in filters:
-            handler.removeFilter(once)
-
-
-class _Once(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self._shown: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text, before = record.getMessage(), len(self._shown)
-        self._shown.add(text)
-        return len(self._shown) > before
 
 
 def _table(result: "KFold") -> Table:

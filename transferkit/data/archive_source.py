@@ -50,7 +50,8 @@ def list_archive(source: ArchiveSource) -> Listing:
         if inner := sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in _ARCHIVE_SUFFIXES):
             raise DataError(
                 f"{shown_url(source.url)} holds archives again, which are not unpacked: {', '.join(inner[:5])}\n"
-                f"Unpack them by hand, in {folder} for instance, and use their folder with data.source.folder."
+                f"They lie in {folder}, which goes with the cache: unpack them by hand into a folder of your own, and "
+                "use that with data.source.folder."
             ) from error
         raise
     return replace(listing, origin=f"{shown_url(source.url)}, unpacked in {folder}")
@@ -70,18 +71,18 @@ def fetch_archive(source: ArchiveSource, *, home: Path | None = None, progress: 
     """
     usual = _place(source, home_folder(os.environ))
     place = _place(source, home) if home else usual
-    if found := _unpacked(source, place):
+    if found := _find(source, place):
         return found
     progress = progress or screen()
     archive = place / _file_name(source.url)
-    elsewhere = _unpacked(source, usual)
+    elsewhere = _find(source, usual) if home else None
     try:
         if not (elsewhere or archive.is_file()):
             refuse_offline(os.environ)
         place.mkdir(parents=True, exist_ok=True)
         with alone_with(place, progress) as is_alone:
             _tidy(place, is_alone=is_alone)
-            if found := _unpacked(source, place):  # by the process that held the lock before
+            if found := _find(source, place):  # by the process that held the lock before
                 return found
             if elsewhere:
                 return _copy(elsewhere, place, progress)
@@ -100,9 +101,9 @@ def fetch_archive(source: ArchiveSource, *, home: Path | None = None, progress: 
         raise DataError(f"{error.filename or place}: {error.strerror or error}") from error
 
 
-def is_unpacked(source: ArchiveSource, *, home: Path | None = None) -> bool:
-    """Whether the pictures are on this machine."""
-    return _unpacked(source, _place(source, home or home_folder(os.environ))) is not None
+def find_unpacked(source: ArchiveSource, *, home: Path | None = None) -> Path | None:
+    """The folder in which the archive is unpacked, if that is whole; looks at the names of all files in it."""
+    return _find(source, _place(source, home or home_folder(os.environ)))
 
 
 def find_class_folders(top: Path) -> Path:
@@ -129,7 +130,7 @@ def _file_name(url: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name)[-80:].lstrip(".-") or "archive"
 
 
-def _unpacked(source: ArchiveSource, place: Path) -> Path | None:
+def _find(source: ArchiveSource, place: Path) -> Path | None:
     """The folder with all that the archive held; the newest, where any version will do."""
     return next(filter(_is_whole, _versions(source, place)), None)
 
@@ -144,9 +145,10 @@ def _versions(source: ArchiveSource, place: Path) -> list[Path]:
 def _is_whole(folder: Path) -> bool:
     """Whether no file is gone: computing centres remove what nobody has read for some weeks."""
     try:
-        return _count_files(folder) >= int(_count_of(folder).read_text())
-    except (OSError, ValueError):  # nobody has counted
-        return True
+        num_files = int(_count_of(folder).read_text())
+    except (OSError, ValueError):  # unpacked before files were counted, or all is gone and the number too
+        num_files = 1
+    return _count_files(folder) >= num_files
 
 
 def _count_of(folder: Path) -> Path:

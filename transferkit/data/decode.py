@@ -25,7 +25,7 @@ from PIL import (
 )
 
 from transferkit.data.colours import to_colours
-from transferkit.errors import PictureError
+from transferkit.errors import PictureError, PictureTooLargeError
 
 Resize = Literal["crop", "pad", "stretch"]
 Size = tuple[float, float]
@@ -49,7 +49,7 @@ _REDUCING_GAP: Final = 3.0
 # full decode on average. What it takes then is mostly the reading of its code, which no scale makes shorter.
 _DRAFT_GAP: Final = 1.5
 
-_TURNS: Final = {
+TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -146,16 +146,16 @@ def decode_picture(encoded: bytes, *, size_px: int, resize: Resize, max_megapixe
         image = file_format.reader(BytesIO(encoded))
     megapixels = image.width * image.height / 1e6
     if megapixels > max_megapixels:
-        raise PictureError(f"{megapixels:.1f} megapixels, over the limit of {max_megapixels:g}")
+        raise PictureTooLargeError(f"{megapixels:.1f} megapixels, over the limit of {max_megapixels:g}")
     with _bad_file_refused(file_format, encoded):
         size = _load(image, encoded, needed_size=_needed_size(image.size, *lay_out(image.size, size_px)))
-        orientation = _orientation(image)
+        orientation = orientation_of(image)
         colours = to_colours(image)
 
     box, content_size = lay_out(size, size_px)
     content = colours.resize(content_size, _FILTER, box, _REDUCING_GAP)
-    if orientation in _TURNS:
-        content = content.transpose(_TURNS[orientation])
+    if orientation in TURNS:
+        content = content.transpose(TURNS[orientation])
     picture = Image.new("RGB", (size_px, size_px), "white")
     picture.paste(content, ((size_px - content.width) // 2, (size_px - content.height) // 2))
     return np.array(picture)
@@ -247,8 +247,8 @@ def _tiff_lacks_strips(image: TiffImagePlugin.TiffImageFile, num_bytes: int) -> 
     return any(start + length > num_bytes for start, length in zip(starts, lengths, strict=False))
 
 
-def _orientation(image: Image.Image) -> int:
-    """EXIF orientation, 1 to 8. Upright where EXIF is broken: the pixels are still good."""
+def orientation_of(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8, of a loaded picture. Upright where EXIF is broken: the pixels are still good."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # as many kinds as there are ways to break it

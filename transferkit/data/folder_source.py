@@ -96,7 +96,8 @@ def file_stamp(path: Path | str) -> str | None:
         status = os.stat(path)
     except OSError:
         return None
-    # The last time is the system's own, which shows that a file was written to even where the first was put back.
+    # The last time is the system's own, which shows that a file was written to even where the first was put back; on
+    # Windows it is that of the file's creation.
     times = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
     return f"{os.path.abspath(path)}\0{status.st_size}\0{status.st_ino}\0{times}"
 

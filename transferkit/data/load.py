@@ -18,7 +18,7 @@ from transferkit.data.middle import Middle, prepared_size_px
 from transferkit.data.prepare import Images, prepare_pictures
 from transferkit.data.splits import Assigned, assign_splits
 from transferkit.errors import DataError
-from transferkit.progress import Progress
+from transferkit.progress import Progress, Remark
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.runtime import CacheSpec
 
@@ -133,7 +133,7 @@ def load_data(
     if assigned.skipped:
         first = assigned.skipped[0]
         text = f"{len(assigned.skipped)} pictures are left out, such as {first.path}: {first.reason}"
-        _warn(text, progress)
+        _warn(text, progress, topic=first.reason)
     skipped = (*listing.skipped, *prepared.skipped, *copies, *assigned.skipped)
     chosen, untrained = _trained_classes(listing, pictures, assigned, skipped)
     if untrained:
@@ -252,6 +252,6 @@ def _refuse_empty_splits(data: Data, listing: Listing, spec: DataSpec, *, need_t
     raise DataError(f"{listing.origin}: the {empty} split is empty ({counts}).\n{advice}")
 
 
-def _warn(text: str, progress: Progress) -> None:
+def _warn(text: str, progress: Progress, *, topic: str = "") -> None:
     if text:
-        progress.say(f"warning: {text}")
+        progress.say(Remark(f"warning: {text}", topic))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,9 @@ from threadpoolctl import threadpool_limits
 from transferkit.data.align import LUMA, align, colour_similarity, edge_similarity, warp
 from transferkit.data.groups import join
 from transferkit.progress import Progress, Quiet
+
+# Goes up when other pairs are found in the same pictures, so that none found before is used.
+LOOKALIKES_VERSION: Final = 1
 
 # Chosen on clip art and on Fashion-MNIST, with copies made of known pictures.
 _THUMB_PX = 32
@@ -188,7 +191,8 @@ def _nearest(queries: np.ndarray, rows: np.ndarray, described: np.ndarray, count
         hits = np.flatnonzero(likeness >= floor)
         if len(hits) > 64 * len(queries):  # of near-equal pictures too many are as near
             top = np.argpartition(likeness, -min(count, width), axis=1)[:, -min(count, width) :]
-            hits = (top + np.arange(len(queries))[:, None] * width).ravel()
+            near_enough = np.take_along_axis(likeness, top, 1) >= floor
+            hits = (top + np.arange(len(queries))[:, None] * width)[near_enough]
         query, column = np.divmod(hits, width)
         found.append((query, column + start, likeness[query, column]))
     query, column, values = map(np.concatenate, zip(*found, strict=True))

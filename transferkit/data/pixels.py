@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from transferkit.data.colours import to_colours
+from transferkit.data.decode import TURNS, orientation_of
 from transferkit.errors import DataError, PictureError
 
 _SHAPES = "(height, width, 3), or with 1 or 4 channels, or (height, width)"
@@ -47,7 +48,7 @@ def take_pixels(image: Any, pixel_range: PixelRange) -> np.ndarray:
         )
     if isinstance(image, Image.Image):  # of which an array may hold the numbers of a palette
         try:
-            image = to_colours(ImageOps.exif_transpose(image))
+            image = _upright_colours(image)
         except Exception as error:  # its file is read only now, and may be damaged in any way
             raise PictureError(f"cannot be read: {error}"[:200]) from error
     pixels = np.asarray(image)
@@ -65,21 +66,28 @@ def take_pixels(image: Any, pixel_range: PixelRange) -> np.ndarray:
     return np.ascontiguousarray(np.rint(pixels.astype(np.float32)).clip(0, 255).astype(np.uint8))
 
 
+def _upright_colours(image: Image.Image) -> Image.Image:
+    image.load()
+    orientation = orientation_of(image)
+    colours = to_colours(image)  # before it is turned, which leaves nothing of the format that says what is white
+    return colours.transpose(TURNS[orientation]) if orientation in TURNS else colours
+
+
 def take_pictures(given: Any) -> list[np.ndarray | PictureError]:
     """Pictures without labels, for `encode_picture`.
 
     Args:
-        given: arrays of one picture each, an array of several, or one of a single picture; shapes and pixels as in
-            `FineTuner`.
+        given: arrays of one picture each or Pillow's pictures, an array of several, or one of a single picture or
+            Pillow's; shapes and pixels as in `FineTuner`.
 
     Raises:
         DataError: shapes or pixels are others.
     """
     pixel_range = PixelRange()
     shape = np.shape(given) if hasattr(given, "shape") else ()
-    rows = [given] if len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4)) else given
+    is_one = isinstance(given, Image.Image) or len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
     pictures: list[np.ndarray | PictureError] = []
-    for row in rows:
+    for row in [given] if is_one else given:
         try:
             pictures.append(take_pixels(row, pixel_range))
         except PictureError as error:

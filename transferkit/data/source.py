@@ -114,9 +114,9 @@ def _arrays(source: Any, multi_label: bool, arrays: Arrays | None) -> Listing:
 
 
 def _is_unpacked(source: Any) -> bool:
-    from transferkit.data.archive_source import is_unpacked
+    from transferkit.data.archive_source import find_unpacked
 
-    return is_unpacked(source)
+    return find_unpacked(source) is not None
 
 
 def _is_prepared(source: Any) -> bool:

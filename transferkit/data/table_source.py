@@ -26,6 +26,14 @@ _NOT_UTF8: Final = " is no UTF-8; save the table as UTF-8"
 _SPLIT_ORDER: Final = ("test", "validation", "train", None)
 
 
+class _NoFileError(ValueError):
+    """A row's path leads nowhere."""
+
+
+class _NoSplitError(ValueError):
+    """A row's split is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Row:
     """One good row; the picture's label is still to come."""
@@ -48,8 +56,8 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
             an empty one is no class at all.
 
     Raises:
-        DataError: no such table, or none of this kind; a column is missing; a list where one class is meant; no good
-            row.
+        DataError: no such table, or none of this kind; a column is missing; a list where one class is meant; rows of
+            zeros and ones; no good row.
     """
     path = find_table(source)
     names, rows = READERS[source.kind](path)
@@ -57,6 +65,7 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
     reader = _RowReader(source, columns, multi_label)
     good: dict[str, list[_Row]] = {}
     skipped: list[Skipped] = []
+    faults: set[type[ValueError]] = set()
     for where, values in rows(tuple(columns.values())):
         try:
             if isinstance(values, str):
@@ -64,11 +73,13 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
             row = reader.read(where, values)
             good.setdefault(os.path.abspath(row.file), []).append(row)
         except ValueError as error:
+            faults.add(type(error))
             name = values.get(source.path_column) if isinstance(values, Mapping) else None
             skipped.append(Skipped(_printable(str(name or path.name))[:300], f"{where}: {error}"))
+    reader.refuse_zeros_and_ones()
     kept = [row for same in good.values() for row in _one_of(same, skipped)]
     if not kept:
-        raise DataError(f"{path}: {_why_nothing(skipped, reader.root)}")
+        raise DataError(f"{path}: {_why_nothing(skipped, faults, reader.root)}")
     class_names = _in_order(reader.class_names, {name for row in kept for name in row.names})
     if not multi_label:
         _warn_of_separators([row.names[0] for row in kept], source)
@@ -116,6 +127,8 @@ class _RowReader:
         self.root = str(Path(source.root or Path(source.path).parent).expanduser())
         # Of all rows so far, those that are left out among them.
         self.class_names: set[str] = set()
+        # How long the labels are that are lists of zeros and ones; 0 stands for all other labels.
+        self._lengths: set[int] = set()
 
     def read(self, where: str, values: Mapping[str, Any]) -> _Row:
         """The row at `where`.
@@ -135,6 +148,14 @@ class _RowReader:
         path, file = self._find(cells["path"])
         return _Row(where, file, names, Picture(_printable(path), (), **settings))
 
+    def refuse_zeros_and_ones(self) -> None:
+        """Raise DataError where all labels are lists of as many of them; a single one may mean the classes 0 and 1."""
+        if len(self._lengths) == 1 and max(self._lengths) > 1:
+            raise DataError(
+                f"{self.source.path}: column {self.source.label_column!r} holds rows of zeros and ones.\n"
+                "Write the names or numbers of a picture's classes instead: [2, 5] in place of [0, 0, 1, 0, 0, 1]."
+            )
+
     def _find(self, cell: Any) -> tuple[str, str]:
         """A row's path and its file; where there is none, the same path as another system would write it is tried."""
         path = cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
@@ -153,7 +174,7 @@ class _RowReader:
             if not is_file:
                 raise ValueError("is no ordinary file")
             return written.replace(os.sep, "/"), file
-        raise ValueError(f"cannot be read: {first_error.strerror}{'' if _is_utf8(path) else _NOT_UTF8}")
+        raise _NoFileError(f"cannot be read: {first_error.strerror}{'' if _is_utf8(path) else _NOT_UTF8}")
 
     def _names(self, label: Any, where: str) -> tuple[str, ...]:
         if label is None:
@@ -164,12 +185,6 @@ class _RowReader:
                 "Pictures of several classes need loss: binary_cross_entropy; for one class each, write its name alone."
             )
         parts = label if isinstance(label, list) else [label]
-        numbers = [part for part in parts if isinstance(part, (int, float))]
-        if len(set(numbers)) < len(numbers) and set(numbers) <= {0, 1}:
-            raise DataError(
-                f"{self.source.path}, {where}: column {self.source.label_column!r} holds rows of zeros and ones.\n"
-                "Write the names or numbers of a picture's classes instead: [2, 5] in place of [0, 0, 1, 0, 0, 1]."
-            )
         if self.multi_label and isinstance(label, str):
             parts = [part for part in label.split(self.source.separator) if part.strip()]
         names = tuple(sorted({_text(part) for part in parts}))
@@ -181,6 +196,9 @@ class _RowReader:
             if not name.isprintable() or len(name) > _MAX_LABEL_CHARACTERS:
                 fault = f"longer than {_MAX_LABEL_CHARACTERS} characters" if name.isprintable() else "not printable"
                 raise ValueError(f"label {name[:40]!r} is {fault}")
+        if names:  # no class is an empty label, however others are written
+            is_bits = isinstance(label, list) and all(part in (0, 1) for part in label)
+            self._lengths.add(len(label) if is_bits else 0)
         return names
 
 
@@ -194,15 +212,15 @@ def _spellings(path: str) -> Iterator[str]:
         yield from (unicodedata.normalize(form, path) for form in ("NFC", "NFD"))
 
 
-def _why_nothing(skipped: Sequence[Skipped], root: str) -> str:
+def _why_nothing(skipped: Sequence[Skipped], faults: Collection[type[ValueError]], root: str) -> str:
     if not skipped:
         return "has no rows."
     reasons = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:_MAX_SHOWN])
     advice = {
-        ": cannot be read": f"\nPaths are looked up in {root}; another folder can be given as root.",
-        ": split ": "\nIf that column is not about splits, set split_column to another one, or to '' for none.",
+        _NoFileError: f"\nPaths are looked up in {root}; another folder can be given as root.",
+        _NoSplitError: "\nIf that column is not about splits, set split_column to another one, or to '' for none.",
     }
-    fitting = "".join(text for fault, text in advice.items() if any(fault in one.reason for one in skipped))
+    fitting = "".join(text for fault, text in advice.items() if fault in faults)
     return f"none of {len(skipped)} rows can be used.{reasons}{fitting}"
 
 
@@ -240,7 +258,7 @@ def _one_of(same: list[_Row], skipped: list[Skipped]) -> list[_Row]:
 def _split(value: Any) -> Split | None:
     name = _text(value).lower()
     if name and name not in SPLIT_NAMES:
-        raise ValueError(f"split {name[:40]!r} is none of {', '.join(SPLIT_NAMES)}")
+        raise _NoSplitError(f"split {name[:40]!r} is none of {', '.join(SPLIT_NAMES)}")
     return SPLIT_NAMES.get(name)
 
 

@@ -20,7 +20,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from transferkit.download.file import OFFLINE, is_offline
+from transferkit.download.file import BY_CARRYING, OFFLINE, is_offline
 from transferkit.errors import DataError
 from transferkit.home import home_folder
 from transferkit.recipe.source import TfdsSource
@@ -143,11 +143,7 @@ def prepare(builder: DatasetBuilder, *, try_gcs: bool) -> None:
 
     name, folder, urls = builder.info.full_name, builder.data_dir_root.resolve(), builder.url_infos or {}
     if is_offline(os.environ):
-        raise DataError(
-            f"{name} is not in {folder}, and this run is offline (--offline or {OFFLINE})\n"
-            "    with a network elsewhere, run `transferkit fetch RECIPE --to DIR` there, bring DIR here, and set\n"
-            "    TRANSFERKIT_HOME to it"
-        )
+        raise DataError(f"{name} is not in {folder}, and this run is offline (--offline or {OFFLINE})\n{BY_CARRYING}")
     # Files that the user has to bring may be all that a builder needs, so a missing network says nothing then.
     if not builder.MANUAL_DOWNLOAD_INSTRUCTIONS and (silent := _silent_hosts([*urls, *[_BUCKET] * try_gcs])):
         raise DataError(

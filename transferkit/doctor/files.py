@@ -35,7 +35,6 @@ def _unreadable(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Findin
         return
     left_out = tuple(Skipped(listing.pictures[row].path, scan.reasons[row]) for row in rows)
     share = len(rows) / len(listing.pictures)
-    too_large = any("over the limit" in one.reason for one in left_out)
     yield Finding(
         kind="unreadable",
         severity="blocking" if share > _MANY_UNREADABLE else "warning",
@@ -43,7 +42,7 @@ def _unreadable(listing: Listing, scan: Scan, spec: DataSpec) -> Iterator[Findin
         meaning=f"{_reasons(left_out)}. finetune leaves them out and lists them in skipped.csv; nothing is deleted.",
         advice=(
             "Restore them from their origin, or delete them."
-            + (" Those over the limit are read once data.max_megapixels is raised." if too_large else "")
+            + (" Those over the limit are read once data.max_megapixels is raised." if scan.too_large.any() else "")
             + (f" That is {share:.0%} of all: look for a broken copy or download first." if share > 0.02 else "")
             + " data.exclude: doctor.json leaves them out for good."
         ),

@@ -13,7 +13,7 @@ from transferkit.doctor.duplicates import Places, alike_pairs, drop_plain, find_
 from transferkit.doctor.findings import Finding, by_severity, printable
 from transferkit.doctor.remember import remember_pairs
 from transferkit.doctor.statistics import count_classes, count_pictures
-from transferkit.progress import Progress
+from transferkit.progress import Progress, Remark
 from transferkit.recipe.data import DataSpec
 from transferkit.recipe.runtime import CacheSpec
 from transferkit.store.rows import cache_root
@@ -53,19 +53,20 @@ def quick_findings(
             find=lambda: alike_pairs(data.images, rows, progress),
         )
     if unlooked:
-        progress.say(f"data: leakage is not looked for, since {unlooked}; transferkit doctor looks for it")
+        progress.say(Remark(f"data: leakage is not looked for, since {unlooked}; transferkit doctor looks for it"))
     findings += find_alike(places, pairs, grouped=spec.duplicates == "group")
     return by_severity(findings)
 
 
-def describe_findings(findings: Iterable[Finding]) -> Iterator[str]:
+def describe_findings(findings: Iterable[Finding]) -> Iterator[Remark]:
     """A line or two for each that is more than a note."""
     grave = [finding for finding in findings if finding.severity != "note"]
     for finding in grave:
-        yield printable(f"data, {finding.severity}: {finding.title}")
-        yield printable(f"  {finding.advice}")
+        topic = f"{finding.severity}: {finding.kind}"
+        yield Remark(printable(f"data, {finding.severity}: {finding.title}"), topic)
+        yield Remark(printable(f"  {finding.advice}"), topic)
     if any(finding.pictures for finding in grave):
-        yield "  transferkit doctor shows the pictures, and writes that doctor.json, to a path that it tells"
+        yield Remark("  transferkit doctor shows the pictures, and writes that doctor.json, to a path that it tells")
 
 
 def _places(data: Data, listing: Listing) -> Places:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from transferkit import __version__
 from transferkit.data.decode import DECODE_VERSION
+from transferkit.data.lookalikes import LOOKALIKES_VERSION
 from transferkit.doctor.duplicates import Pair
 
 
@@ -23,7 +24,7 @@ def remember_pairs(
         digests: of the pictures' files, in their order.
         about: what else the pairs depend on.
     """
-    key = hashlib.sha256(repr((__version__, DECODE_VERSION, *about)).encode())
+    key = hashlib.sha256(repr((__version__, DECODE_VERSION, LOOKALIKES_VERSION, *about)).encode())
     for digest in digests:
         key.update(digest)
     path = root / "lookalikes" / f"{key.hexdigest()[:32]}.json"

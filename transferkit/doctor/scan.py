@@ -14,7 +14,7 @@ from transferkit.data.decode import decode_picture, format_of
 from transferkit.data.listing import Listing
 from transferkit.data.reading import in_threads
 from transferkit.doctor.facts import read_facts
-from transferkit.errors import CacheError, PictureError
+from transferkit.errors import CacheError, PictureError, PictureTooLargeError
 from transferkit.progress import Progress
 
 SCAN_PX: Final = 64
@@ -32,6 +32,7 @@ class Scan:
         pixels: `(num_pictures, SCAN_PX, SCAN_PX, 3)` uint8 RGB, the whole picture stretched; mapped from a scratch
             file. White where a file cannot be read.
         reasons: why a file cannot be read; empty where it can.
+        too_large: `(num_pictures,)` bool, it can where the recipe allows more megapixels.
         digests: sha256 of the file; empty where there are no bytes.
         num_bytes: `(num_pictures,)` int64.
         formats: such as `JPEG`, by content; empty for what is no picture.
@@ -48,6 +49,7 @@ class Scan:
 
     pixels: np.ndarray
     reasons: tuple[str, ...]
+    too_large: np.ndarray
     digests: tuple[bytes, ...]
     num_bytes: np.ndarray
     formats: tuple[str, ...]
@@ -72,6 +74,7 @@ class Scan:
 # Kept as numbers, not as objects: a million pictures take 60 MB.
 _NUMBERS: Final = np.dtype(
     [
+        ("too_large", bool),
         ("num_bytes", np.int64),
         ("width", np.int64),
         ("height", np.int64),
@@ -152,10 +155,12 @@ def _examine(encoded: bytes | PictureError, *, max_megapixels: float) -> tuple[_
     try:
         pixels = decode_picture(encoded, size_px=SCAN_PX, resize="stretch", max_megapixels=max_megapixels)
     except PictureError as error:
-        return _unreadable(str(error), *about, num_bytes=len(encoded)), _UNREADABLE
+        too_large = isinstance(error, PictureTooLargeError)
+        return _unreadable(str(error), *about, num_bytes=len(encoded), too_large=too_large), _UNREADABLE
     facts = read_facts(encoded)
     channels = np.ascontiguousarray(pixels.reshape(-1, 3).T, np.float32)  # each in one piece: several times as fast
     numbers = (
+        False,
         len(encoded),
         facts.width,
         facts.height,
@@ -170,5 +175,7 @@ def _examine(encoded: bytes | PictureError, *, max_megapixels: float) -> tuple[_
     return _Examined("", *about, facts.captured, sys.intern(facts.camera), numbers), pixels
 
 
-def _unreadable(reason: str, digest: bytes = b"", name: str = "", *, num_bytes: int = 0) -> _Examined:
-    return _Examined(reason, digest, name, "", "", (num_bytes, 0, 0, 1, False, False, False, False, 0, 0))
+def _unreadable(
+    reason: str, digest: bytes = b"", name: str = "", *, num_bytes: int = 0, too_large: bool = False
+) -> _Examined:
+    return _Examined(reason, digest, name, "", "", (too_large, num_bytes, 0, 0, 1, False, False, False, False, 0, 0))

@@ -38,12 +38,12 @@ def alone_with(path: Path, progress: Progress) -> Iterator[bool]:
 
 
 def _acquire(lock: FileLock, path: Path, progress: Progress) -> None:
-    def is_locked() -> bool:
+    def take() -> bool:
         try:
             lock.acquire(blocking=False)
         except Timeout:
             return False
         return True
 
-    if not is_locked():
-        wait_until(is_locked, progress, f"waiting for another process, which is bringing {path.name}")
+    if not take():
+        wait_until(take, progress, f"waiting for another process, which is bringing {path.name}")

@@ -18,6 +18,7 @@ from transferkit.progress import ConsoleProgress, Progress
 
 MIRROR, OFFLINE = "TRANSFERKIT_MIRROR", "TRANSFERKIT_OFFLINE"
 FETCH = "transferkit fetch RECIPE"
+BY_CARRYING = f"With a network elsewhere: run `{FETCH} --to DIR` there, bring DIR here, and set TRANSFERKIT_HOME to it."
 _TRIES = 2
 
 
@@ -84,11 +85,7 @@ def ways_out(environ: Mapping[str, str]) -> str:
     """What a person can do about a file that cannot be had: some lines without an end of line."""
     mirror = environ.get(MIRROR)
     looked = f" (now: {shown_url(mirror)})" if mirror else ""
-    return (
-        f"With a network elsewhere: run `{FETCH} --to DIR` there, bring DIR here, and set "
-        "TRANSFERKIT_HOME to it.\n"
-        f"With a mirror: set {MIRROR} to the web folder that has the file{looked}."
-    )
+    return f"{BY_CARRYING}\nWith a mirror: set {MIRROR} to the web folder that has the file{looked}."
 
 
 def hash_file(path: Path, algorithm: Literal["sha256", "md5"]) -> str:

@@ -189,21 +189,22 @@ class Transfer:
         elif left is None or left >= _MB:
             size = "" if left is None else f", {left / _MB:,.1f} MB,"
             self.progress.say(f"{what}{size} from {urlsplit(self.url).hostname}")
-        with self.progress.task(what, -(-(left or 0) // _MB), "MB") as task, self.partial.open() as file:
-            received = 0
-            for chunk in _chunks(response, left):
-                try:
+        received = 0
+        try:
+            with self.progress.task(what, -(-(left or 0) // _MB), "MB") as task, self.partial.open() as file:
+                for chunk in _chunks(response, left):
                     file.write(chunk)
-                except OSError as error:
-                    if num_bytes is None:  # it may have no end, and must not keep the disk full
-                        self.partial.remove()
-                    raise DownloadError(f"{self.partial.path}: {error.strerror or error}") from error
-                before, received = received, received + len(chunk)
-                self.most_bytes = max(self.most_bytes, offset + received)
-                if self.most_bytes - self.news_bytes >= LEAST_BYTES:
-                    self.news_bytes, self.news_at = self.most_bytes, time.monotonic()
-                if whole := received // _MB - before // _MB:
-                    task.advance(whole)
+                    before, received = received, received + len(chunk)
+                    self.most_bytes = max(self.most_bytes, offset + received)
+                    if self.most_bytes - self.news_bytes >= LEAST_BYTES:
+                        self.news_bytes, self.news_at = self.most_bytes, time.monotonic()
+                    if whole := received // _MB - before // _MB:
+                        task.advance(whole)
+        # Of the disk, on which closing writes too; faults of the network are passing ones by now.
+        except OSError as error:
+            if num_bytes is None:  # it may have no end, and must not keep the disk full
+                self.partial.remove()
+            raise DownloadError(f"{self.partial.path}: {error.strerror or error}") from error
         if left is not None and received < left:
             raise _Passing(f"broke off after {(offset + received) / _MB:,.1f} of {num_bytes / _MB:,.1f} MB")
 

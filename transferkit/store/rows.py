@@ -114,15 +114,15 @@ class RowStore:
         """
         lock = lock_of(self.folder)
 
-        def is_locked() -> bool:
+        def take() -> bool:
             with self._os_errors(num_rows):
                 self.folder.parent.mkdir(parents=True, exist_ok=True)
                 return try_lock(lock)
 
         with ExitStack() as held:
             held.callback(lock.release)
-            if not is_locked():
-                wait_until(is_locked, progress or Quiet(), waiting)
+            if not take():
+                wait_until(take, progress or Quiet(), waiting)
             with self._os_errors(num_rows):
                 contents = self._contents()
                 if not contents.header:

@@ -5,6 +5,7 @@ import csv
 import gc
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,13 +16,13 @@ from typing import Any, Final
 from transferkit.bundle.run_folder import RECIPE, RESULTS, atomic_file, choose_run_dir, write_json
 from transferkit.bundle.unfinished import check_run_dir, is_unfinished, recipe_differences
 from transferkit.check import check_draft
-from transferkit.data.load import count_splits
 from transferkit.data.source import list_source
-from transferkit.errors import DataError, RunFolderError
+from transferkit.errors import RunFolderError
 from transferkit.finetuner import FineTuner
 from transferkit.progress import ConsoleProgress, Progress
 from transferkit.recipe.draft import draft_values
 from transferkit.studies.once import OnceInAllRuns
+from transferkit.studies.parts import check_parts, refuse_another_part, refuse_shared_pictures
 
 RESULT_FILES: Final = ("kfold.json", "kfold.csv")
 # What is compared, and where results.json has it; pictures of one class and of several have different ones.
@@ -87,7 +88,8 @@ def run_folds(
     Raises:
         RecipeError: the recipe cannot be run in folds.
         DataError: there are too few pictures for so many folds.
-        RunFolderError: finished folds that neither `resume` nor `overwrite` allows for, or those of another recipe.
+        RunFolderError: finished folds that neither `resume` nor `overwrite` allows for, or those of another recipe, or
+            that tested other pictures than they would today.
         KeyboardInterrupt: a person ended it; what is done stays.
         TransferkitError: as `FineTuner.run`.
     """
@@ -96,19 +98,24 @@ def run_folds(
     run_dir = Path(run_dir) if run_dir else choose_folder(tuner, count, resume=resume)
     folders = _folders(run_dir, count)
     done = _finished(tuners, folders, overwrite=overwrite, resume=resume)
-    if note := _check_parts(tuners):
-        told.say(note)
-    for name in RESULT_FILES:
-        (run_dir / name).unlink(missing_ok=True)
-    for number, (one, folder) in enumerate(zip(tuners, folders, strict=True), start=1):
-        if folder in done:
+    with told.in_log():
+        listing = list_source(tuner.recipe.data, multi_label=tuner.recipe.multi_label, arrays=tuner.arrays)
+        if note := check_parts(tuners, listing):
+            told.say(note)
+        numbered = list(zip(range(1, count + 1), tuners, folders, strict=True))
+        for number, one, folder in (fold for fold in numbered if fold[2] in done):
             told.say(f"fold {number} of {count} is finished: {folder}")
-            continue
-        told.begin_run()
-        told.say(f"fold {number} of {count}")
-        if one.run(folder, overwrite=overwrite, progress=told).interrupted:
-            raise KeyboardInterrupt
-        _let_go_of_the_network()
+            if len(done) < count:
+                told.begin_run()
+                refuse_another_part(one, folder, listing, told)
+        for name in RESULT_FILES:
+            (run_dir / name).unlink(missing_ok=True)
+        for number, one, folder in (fold for fold in numbered if fold[2] not in done):
+            told.say(f"fold {number} of {count}")
+            told.begin_run()
+            if one.run(folder, overwrite=overwrite, progress=told).interrupted:
+                raise KeyboardInterrupt
+            _let_go_of_the_network()
     result = _collect(run_dir, folders)
     _write(result)
     return result
@@ -134,28 +141,6 @@ def _of_fold(tuner: FineTuner, number: int, count: int) -> FineTuner:
     return fold
 
 
-def _check_parts(tuners: Sequence[FineTuner]) -> str:
-    """How many pictures no part tests, in words; empty if there are none.
-
-    Raises:
-        DataError: more parts than pictures to test.
-    """
-    recipe, count = tuners[0].recipe, len(tuners)
-    listing = list_source(recipe.data, multi_label=recipe.multi_label, arrays=tuners[0].arrays)
-    tested = [count_splits(listing, one.recipe.data, seed=recipe.seed)["test"] for one in tuners]
-    if 0 in tested:
-        raise DataError(
-            f"{listing.origin}: {count} folds are too many for these {len(listing.pictures)} pictures: "
-            f"{tested.count(0)} of them would test none. Use {count - tested.count(0)} or fewer."
-        )
-    own = sum(listing.count(split) for split in ("validation", "test"))
-    untested = len(listing.pictures) - own - sum(tested)
-    if not untested:
-        return ""
-    what = "picture is" if untested == 1 else "pictures are"
-    return f"{untested} {what} in no test part: classes of one picture, or of one group, always train"
-
-
 def choose_folder(tuner: FineTuner, count: int, *, resume: bool) -> Path:
     """Where folds go: `runs/<name>-<date>-<time>`; with `resume` the newest unfinished folds of the same recipe.
 
@@ -176,13 +161,14 @@ def choose_folder(tuner: FineTuner, count: int, *, resume: bool) -> Path:
 
 
 def _folders(run_dir: Path, count: int) -> list[Path]:
-    """
+    """The folder of each fold.
+
     Raises:
         RunFolderError: what is there is of one run, or of more folds.
     """
     folders = [run_dir / f"fold-{number}" for number in range(1, count + 1)]
     found = sorted(run_dir.glob("fold-*/")) if os.path.isdir(run_dir) else []
-    others = [path for path in found if path not in folders]
+    others = [path for path in found if path not in folders and re.fullmatch(r"fold-[1-9]\d*", path.name)]
     if os.path.exists(run_dir / RECIPE) or others:
         what = f"{others[0].name}, and so more than {count} folds" if others else "a single run"
         raise RunFolderError(f"{run_dir} holds {what}; it is left alone. Name another --run-dir.")
@@ -226,6 +212,7 @@ def _let_go_of_the_network() -> None:
 def _collect(run_dir: Path, folders: Sequence[Path]) -> KFold:
     from transferkit.studies.pooled import pool_predictions  # a second of imports, not wanted for a refusal
 
+    refuse_shared_pictures(folders)
     reports = [json.loads((folder / RESULTS).read_text(encoding="utf-8"))["test"] for folder in folders]
     together = pool_predictions([(folder, report) for folder, report in zip(folders, reports, strict=True)])
     names = [name for name, path in METRICS.items() if path[0] in reports[0]]

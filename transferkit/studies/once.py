@@ -1,39 +1,51 @@
 """What several runs tell alike is said once."""
 
-import re
+import logging
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 
-from transferkit.progress import Progress
+from transferkit.progress import Progress, Remark, Task
+
+_ON_PICTURES = "transferkit.data"
 
 
 class OnceInAllRuns:
-    """Progress of several runs on the same pictures; a warning or finding of one is not told again by a later one,
-    not with other numbers either."""
+    """Progress, and a filter of log records, of several runs with the same recipe and pictures.
+
+    A remark on these that one run made is not made again by a later one, not with other numbers either; nor are log
+    lines of the data. Whatever else a run tells passes, such as all that its training has to say.
+    """
 
     def __init__(self, inner: Progress) -> None:
-        self.inner, self.task = inner, inner.task
+        self.inner = inner
         self._before: set[str] = set()
         self._now: set[str] = set()
-        self._passes = True
 
     def begin_run(self) -> None:
         self._before |= self._now
 
+    def task(self, what: str, total: int, unit: str = "") -> AbstractContextManager[Task]:
+        return self.inner.task(what, total, unit)
+
     def say(self, line: str) -> None:
-        # A line that is set in goes on with the one before it.
-        if not line.startswith("  "):
-            topic = _topic(line)
-            self._passes = topic not in self._before
-            self._now |= {topic} if topic else set()
-        if self._passes:
+        if not isinstance(line, Remark) or self._is_new(line.topic):
             self.inner.say(line)
 
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.name.startswith(_ON_PICTURES) or self._is_new(record.getMessage())
 
-def _topic(line: str) -> str:
-    """What a warning or finding is about, without numbers, names and examples; empty for any other line."""
-    if line.startswith("warning: "):
-        what = line
-    elif re.match("data, |data: leakage", line):
-        what = ": ".join(line.split(": ")[:2])
-    else:
-        return ""
-    return re.sub(r"'[^']*'|\d+", "…", what)
+    @contextmanager
+    def in_log(self) -> Iterator[None]:
+        """Filter what is logged meanwhile."""
+        handlers = [one for one in (*logging.getLogger().handlers, logging.lastResort) if one]
+        for handler in handlers:
+            handler.addFilter(self)
+        try:
+            yield
+        finally:
+            for handler in handlers:
+                handler.removeFilter(self)
+
+    def _is_new(self, topic: str) -> bool:
+        self._now.add(topic)
+        return topic not in self._before

@@ -1,6 +1,6 @@
 """Batch norm over replicas: statistics of the whole batch, as on one device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -18,17 +18,22 @@ def statistics_of_whole_batches(network: keras.Model) -> Iterator[None]:
     refuse to load a model that was saved with it.
     """
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    asked: set[str] = set()
     for layer in norms:
-        layer._moments = partial(_moments, layer._reduction_axes)
+        layer._moments = partial(_moments, layer, asked)
     try:
         yield
     finally:
         for layer in norms:
             del layer._moments
+    if own := [layer.path for layer in norms if layer.trainable and layer.path not in asked]:
+        raise RuntimeError(f"this version of Keras takes batch statistics of {own[0]} in a way that is not known here")
 
 
-def _moments(axes: Sequence[int], inputs: Any, _: Any) -> tuple[Any, Any]:
-    """Mean and variance over these axes and all replicas, in two passes."""
+def _moments(layer: keras.layers.BatchNormalization, asked: set[str], inputs: Any, _: Any) -> tuple[Any, Any]:
+    """Mean and variance over a layer's axes and all replicas, in two passes."""
+    asked.add(layer.path)
+    axes = layer._reduction_axes
     replica, total = tf.distribute.get_replica_context(), tf.distribute.ReduceOp.SUM
     count = tf.cast(tf.reduce_prod(tf.gather(tf.shape(inputs), axes)), inputs.dtype)
     count, sums = replica.all_reduce(total, [count, tf.reduce_sum(inputs, axes)])

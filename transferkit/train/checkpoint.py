@@ -82,6 +82,8 @@ class Checkpoints:
             CheckpointError: a checkpoint is there and may not be read.
         """
         for path in reversed(self._files()):
+            if path in self._damaged:
+                continue
             try:
                 with path.open("rb") as file:
                     return _read_zip(file)

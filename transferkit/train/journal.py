@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -153,17 +154,7 @@ class Journal:
             )
         if not saved:
             return None
-        if saved.meta["data"] != self._data:
-            raise CheckpointError(
-                f"{self._checkpoints.folder}: the pictures, their classes, weights or splits are not those that the "
-                "run began with, so it cannot go on.\nAdd --overwrite to begin anew, or name another --run-dir."
-            )
-        if saved.meta["start"] != self._start:
-            raise CheckpointError(
-                f"{self._checkpoints.folder}: the network does not begin with the weights that the run began with: "
-                "their file, or the version of Keras, is another one. So the run cannot go on.\n"
-                "Put back what was there, add --overwrite to begin anew, or name another --run-dir."
-            )
+        _refuse_others(saved, self._data, self._start, self._checkpoints.folder)
         meta = saved.meta
         state = RunState(
             phase=meta["phase"],
@@ -182,6 +173,32 @@ class Journal:
         before = saved.meta["engine"]
         changed = [name for name, now in self._engine.items() if before[name] != now]
         return "; ".join(f"{name}: {before[name]} before, {self._engine[name]} now" for name in changed)
+
+
+def check_origin(checkpoints: Checkpoints, classifier: Classifier, data: Data) -> None:
+    """See that a run can go on from its checkpoints, before anything is written into its folder.
+
+    Raises:
+        CheckpointError: the pictures or the weights to begin with are others now.
+    """
+    if saved := checkpoints.latest():
+        _refuse_others(saved, _digest_of_data(data), _digest_of_weights(classifier), checkpoints.folder)
+
+
+def _refuse_others(saved: Saved, data: str, start: str, folder: Path) -> None:
+    if saved.meta["data"] != data:
+        raise CheckpointError(
+            f"{folder}: the pictures, their classes, weights or splits are not those that the run began with, so it "
+            "cannot go on.\nWhere neither pictures nor recipe have changed, another version of transferkit has split "
+            "them (versions.json tells which); go on with that one, or add --overwrite to begin anew, or name another "
+            "--run-dir."
+        )
+    if saved.meta["start"] != start:
+        raise CheckpointError(
+            f"{folder}: the network does not begin with the weights that the run began with: their file, or the "
+            "version of Keras, is another one. So the run cannot go on.\n"
+            "Put back what was there, add --overwrite to begin anew, or name another --run-dir."
+        )
 
 
 def arrays_below(saved: Saved, name: str) -> dict[str, np.ndarray]:
