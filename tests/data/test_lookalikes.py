@@ -105,6 +105,18 @@ def noise(count, draw):
     return draw.integers(0, 256, (count, 8, 8, 3), np.uint8).repeat(8, axis=1).repeat(8, axis=2)
 
 
+def test_a_small_part_in_another_colour_tells_pictures_apart(clipart):
+    lamps = []
+    for colour in ("lime", "orange"):
+        picture = clipart[0].copy()
+        ImageDraw.Draw(picture).ellipse((50, 50, 74, 74), fill=colour)
+        lamps.append(prepare(picture))
+    others = [prepare(one) for one in clipart[1:40]]
+
+    assert find_lookalikes(np.array([*lamps, *others])) == []
+    assert find_lookalikes(np.array([lamps[0], *others, lamps[0]]))[0][:2] == (0, 40)
+
+
 def test_pictures_of_one_colour_are_alike_only_if_they_are_equal():
     greys = np.array([10, 200, 10, 12, 255, 200], np.uint8)
     images = np.broadcast_to(greys[:, None, None, None], (6, 40, 40, 3))

@@ -52,12 +52,21 @@ def test_files_without_a_digest_are_not_compared():
 
 
 def test_pictures_alike_in_two_splits_are_leakage_and_the_test_one_stays():
-    found = by_kind(find_alike(places([0, 0], splits=["train", "test"]), [(0, 1, 0.9)], grouped=False))["leakage"]
+    own = ["train", "test"]
+    found = by_kind(find_alike(places([0, 0], own=own, splits=own), [(0, 1, 0.9)], grouped=False))["leakage"]
 
     assert found.severity == "blocking"
     assert found.title.startswith("leakage: 1 test picture looks")
     assert left_out(found) == {"0.jpg"}
     assert (found.pictures[0].path, found.pictures[0].partner) == ("1.jpg", "0.jpg")
+
+
+def test_leakage_between_splits_that_the_recipe_makes_is_not_answered_by_leaving_out_which_would_make_others():
+    found = by_kind(find_alike(places([0, 0], splits=["train", "test"]), [(0, 1, 0.9)], grouped=False))["leakage"]
+
+    assert found.exclude == ()
+    assert "data.exclude" not in found.advice
+    assert found.settings == (("duplicates", "group"),)
 
 
 def test_leakage_is_answered_by_grouping_unless_the_recipe_groups_already():
