@@ -195,11 +195,41 @@ def test_columns_have_the_names_that_the_recipe_says(folder):
     assert {(one.split, one.group) for one in listing.pictures} == {("test", "3")}
 
 
+def test_capitals_of_column_names_do_not_matter(folder):
+    listing = csv_of(folder, "Path,LABEL,Split\n0.png,a,Train\n1.png,b,Test\n")
+
+    assert [(one.path, one.split) for one in listing.pictures] == [("0.png", "train"), ("1.png", "test")]
+
+
+def test_two_columns_that_differ_in_capitals_are_told_apart(folder):
+    listing = csv_of(folder, "path,label,Label\n0.png,a,x\n1.png,b,x\n")
+
+    assert listing.class_names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("label", "names"),
+    [("\"['a', 'b']\"", ("a", "b")), ("['a' 'b']", ("a", "b")), ("[]", ()), ("[x]", ("[x]",)), ("a;b", ("a", "b"))],
+)
+def test_lists_as_python_writes_them_are_lists_of_classes(folder, label, names):
+    listing = csv_of(folder, f"path,label\n0.png,{label}\n1.png,c;d\n", multi_label=True)
+
+    assert tuple(listing.class_names[one] for one in listing.pictures[0].labels) == names
+
+
+def test_labels_that_something_else_than_the_separator_divides_are_warned_of(folder, caplog):
+    csv_of(folder, "path,label\n0.png,a b\n1.png,b|c\n2.png,c\n", multi_label=True)
+
+    assert "no label contains ';', and each is taken for one class, such as 'a b'" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("header", "settings", "says"),
     [
-        ("path,labels", {}, "no column 'label'; did you mean 'labels'?\n    columns: path, labels\nSay which it is"),
-        ("image_path,label", {}, "no column 'path'; did you mean 'image_path'?"),
+        ("path,labels", {}, "no column 'label' (did you mean 'labels'?)\n    columns: path, labels\nSay which it is"),
+        ("image_path,label", {}, "no column 'path' (did you mean 'image_path'?)"),
+        ("image_path,labels", {"root": "."}, "root: ., path_column: image_path, label_column: labels}"),
+        ("image,labels", {"path_column": "image"}, "path_column: image, label_column: labels}"),
         ("path,label", {"weight_column": "w"}, "no column 'w'\n    columns: path, label"),
         ("path,cat,dog", {}, "Where each class has a column of its own, write the names"),
         ("path,label,label", {}, "has 2 columns called 'label'; rename or remove the others"),
@@ -290,6 +320,12 @@ def test_where_paths_are_looked_up_is_told_where_they_are_the_fault(folder):
     assert str(caught.value).endswith("none of 1 rows can be used.\n  0.png: line 2: has no label")
     with pytest.raises(DataError, match="set split_column to another one, or to '' for none"):
         csv_of(folder, "path,label,split\n0.png,a,3\n")
+
+
+def test_a_decimal_comma_in_a_weight_is_one(folder):
+    listing = csv_of(folder, "path;label;weight\n0.png;a;1,5\n1.png;b;0,25\n")
+
+    assert [one.weight for one in listing.pictures] == [1.5, 0.25]
 
 
 @pytest.mark.parametrize("what", ["split", "weight", "group"])

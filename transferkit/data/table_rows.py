@@ -93,28 +93,51 @@ def read_parquet(path: Path) -> Table:
 def find_columns(source: TableSource, names: Sequence[str], path: Path) -> dict[str, str]:
     """The column of `path`, `label` and, where there are such, of `split`, `weight` and `group`.
 
+    Capitals do not matter where only one name fits without them.
+
     Raises:
         DataError: one that is needed or asked for is missing.
     """
     columns = {"path": source.path_column, "label": source.label_column}
     asked = {"split": source.split_column, "weight": source.weight_column, "group": source.group_column}
-    columns |= {what: column or what for what, column in asked.items() if column or (column is None and what in names)}
-    for what, column in columns.items():
-        if names.count(column) > 1:
-            raise DataError(
-                f"{path}: has {names.count(column)} columns called {column!r}; rename or remove the others."
-            )
-        if column not in names:
-            near = difflib.get_close_matches(column, names, n=1) or [name for name in names if what in name.lower()]
-            guess, example = (f"; did you mean {near[0]!r}?", near[0][:60]) if near else ("", "…")
-            one_hot = what == "label" and not near and len(names) > 2
-            raise DataError(
-                f"{path}: has no column {column!r}{guess}\n"
-                f"    columns: {', '.join(name[:60] for name in names[:_MAX_SHOWN])}\n"
-                f"Say which it is: source: {{{source.kind}: {source.path}, {what}_column: {example}}}"
-                f"{_ONE_HOT if one_hot else ''}"
-            )
-    return columns
+    columns |= {what: what if column is None else column for what, column in asked.items() if column != ""}
+    found = {what: _name_as_written(column, names) for what, column in columns.items()}
+    for name in filter(None, found.values()):
+        if names.count(name) > 1:
+            raise DataError(f"{path}: has {names.count(name)} columns called {name!r}; rename or remove the others.")
+    missing = [what for what, name in found.items() if name is None and asked.get(what, "needed") is not None]
+    if missing:
+        raise DataError(_missing_columns(source, names, path, columns, missing))
+    return {what: name for what, name in found.items() if name is not None}
+
+
+def _name_as_written(column: str, names: Sequence[str]) -> str | None:
+    alike = [name for name in names if name.lower() == column.lower()]
+    return column if column in names else alike[0] if len(alike) == 1 else None
+
+
+def _missing_columns(
+    source: TableSource, names: Sequence[str], path: Path, columns: Mapping[str, str], missing: Sequence[str]
+) -> str:
+    near = {
+        what: difflib.get_close_matches(columns[what], names, n=1) or [name for name in names if what in name.lower()]
+        for what in missing
+    }
+    lacks = " and ".join(
+        f"{columns[what]!r}{f' (did you mean {guess[0]!r}?)' if guess else ''}" for what, guess in near.items()
+    )
+    # What the recipe has said already stays.
+    said = {what: column for what, column in columns.items() if what not in missing and column != what}
+    said |= {what: guess[0][:60] if guess else "…" for what, guess in near.items()}
+    keys = ", ".join(f"{what}_column: {name}" for what, name in said.items())
+    root = f", root: {source.root}" if source.root else ""
+    one_hot = "label" in missing and not near["label"] and len(names) > 2
+    return (
+        f"{path}: has no column {lacks}\n"
+        f"    columns: {', '.join(name[:60] for name in names[:_MAX_SHOWN])}\n"
+        f"Say which it is: source: {{{source.kind}: {source.path}{root}, {keys}}}"
+        f"{_ONE_HOT if one_hot else ''}"
+    )
 
 
 def _json_lines(path: Path) -> Rows:

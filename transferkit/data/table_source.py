@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from transferkit.data.folder_source import file_finder, file_stamp, read_picture_file
-from transferkit.data.listing import SPLIT_NAMES, Listing, Picture, Skipped, Split
+from transferkit.data.listing import Listing, Picture, Skipped
+from transferkit.data.table_cells import NoSplitError, is_utf8, parts_of, printable, split_of, text_of, weight_of
 from transferkit.data.table_rows import READERS, find_columns
 from transferkit.errors import DataError
 from transferkit.recipe.source import TableSource
@@ -28,10 +29,6 @@ _SPLIT_ORDER: Final = ("test", "validation", "train", None)
 
 class _NoFileError(ValueError):
     """A row's path leads nowhere."""
-
-
-class _NoSplitError(ValueError):
-    """A row's split is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +72,15 @@ def list_table(source: TableSource, *, multi_label: bool) -> Listing:
         except ValueError as error:
             faults.add(type(error))
             name = values.get(source.path_column) if isinstance(values, Mapping) else None
-            skipped.append(Skipped(_printable(str(name or path.name))[:300], f"{where}: {error}"))
+            skipped.append(Skipped(printable(str(name or path.name))[:300], f"{where}: {error}"))
     reader.refuse_zeros_and_ones()
     kept = [row for same in good.values() for row in _one_of(same, skipped)]
     if not kept:
         raise DataError(f"{path}: {_why_nothing(skipped, faults, reader.root)}")
     class_names = _in_order(reader.class_names, {name for row in kept for name in row.names})
-    if not multi_label:
+    if multi_label:
+        _warn_of_other_separators([row.names for row in kept], source)
+    else:
         _warn_of_separators([row.names[0] for row in kept], source)
     index = {name: label for label, name in enumerate(class_names)}
     labels = (tuple(index[name] for name in row.names) for row in kept)
@@ -141,12 +140,12 @@ class _RowReader:
         names = self._names(cells["label"], where)
         self.class_names.update(names)
         settings = {
-            "split": _split(cells.get("split")),
-            "weight": _weight(cells.get("weight")),
-            "group": _text(cells.get("group")) or None,
+            "split": split_of(cells.get("split")),
+            "weight": weight_of(cells.get("weight")),
+            "group": text_of(cells.get("group")) or None,
         }
         path, file = self._find(cells["path"])
-        return _Row(where, file, names, Picture(_printable(path), (), **settings))
+        return _Row(where, file, names, Picture(printable(path), (), **settings))
 
     def refuse_zeros_and_ones(self) -> None:
         """Raise DataError where all labels are lists of as many of them; a single one may mean the classes 0 and 1."""
@@ -159,7 +158,7 @@ class _RowReader:
     def _find(self, cell: Any) -> tuple[str, str]:
         """A row's path and its file; where there is none, the same path as another system would write it is tried."""
         path = cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else cell
-        if not _text(path):
+        if not text_of(path):
             raise ValueError("has no path")
         if not isinstance(path, str):
             raise ValueError("holds a number where a path is meant")
@@ -174,7 +173,7 @@ class _RowReader:
             if not is_file:
                 raise ValueError("is no ordinary file")
             return written.replace(os.sep, "/"), file
-        raise _NoFileError(f"cannot be read: {first_error.strerror}{'' if _is_utf8(path) else _NOT_UTF8}")
+        raise _NoFileError(f"cannot be read: {first_error.strerror}{'' if is_utf8(path) else _NOT_UTF8}")
 
     def _names(self, label: Any, where: str) -> tuple[str, ...]:
         if label is None:
@@ -186,12 +185,12 @@ class _RowReader:
             )
         parts = label if isinstance(label, list) else [label]
         if self.multi_label and isinstance(label, str):
-            parts = [part for part in label.split(self.source.separator) if part.strip()]
-        names = tuple(sorted({_text(part) for part in parts}))
+            parts = parts_of(label, self.source.separator)
+        names = tuple(sorted({text_of(part) for part in parts}))
         for name in names:
             if not name:
                 raise ValueError("has no label" if len(names) == 1 else "has an empty class among its labels")
-            if not _is_utf8(name):
+            if not is_utf8(name):
                 raise ValueError(f"label {name[:40]!r}{_NOT_UTF8}")
             if not name.isprintable() or len(name) > _MAX_LABEL_CHARACTERS:
                 fault = f"longer than {_MAX_LABEL_CHARACTERS} characters" if name.isprintable() else "not printable"
@@ -218,7 +217,7 @@ def _why_nothing(skipped: Sequence[Skipped], faults: Collection[type[ValueError]
     reasons = "".join(f"\n  {one.path}: {one.reason}" for one in skipped[:_MAX_SHOWN])
     advice = {
         _NoFileError: f"\nPaths are looked up in {root}; another folder can be given as root.",
-        _NoSplitError: "\nIf that column is not about splits, set split_column to another one, or to '' for none.",
+        NoSplitError: "\nIf that column is not about splits, set split_column to another one, or to '' for none.",
     }
     fitting = "".join(text for fault, text in advice.items() if fault in faults)
     return f"none of {len(skipped)} rows can be used.{reasons}{fitting}"
@@ -229,6 +228,17 @@ def _in_order(class_names: Collection[str], used: Collection[str]) -> tuple[str,
     values = {name: int(name) for name in class_names if re.fullmatch("-?[0-9]+", name)}
     by_value = all(name in values for name in used)
     return tuple(sorted(class_names, key=lambda name: (values.get(name, math.inf) if by_value else 0, name)))
+
+
+def _warn_of_other_separators(labels: Sequence[Sequence[str]], source: TableSource) -> None:
+    """Labels of several classes may be divided by something else, and would each be taken for one class."""
+    odd = [names[0] for names in labels if names and re.search(r"[\s,|/+]", names[0])]
+    if max(map(len, labels)) < 2 and 2 * len(odd) > len(labels):
+        _log.warning(
+            "%s: no label contains %r, and each is taken for one class, such as %r.\n"
+            "If they hold several, say what stands between them: separator.",
+            source.path, source.separator, odd[0][:80],
+        )  # fmt: skip
 
 
 def _warn_of_separators(labels: Sequence[str], source: TableSource) -> None:
@@ -253,46 +263,3 @@ def _one_of(same: list[_Row], skipped: list[Skipped]) -> list[_Row]:
         Skipped(row.picture.path, f"{row.where}: the same as {first.where}") for row in same if row is not first
     ]
     return [first]
-
-
-def _split(value: Any) -> Split | None:
-    name = _text(value).lower()
-    if name and name not in SPLIT_NAMES:
-        raise _NoSplitError(f"split {name[:40]!r} is none of {', '.join(SPLIT_NAMES)}")
-    return SPLIT_NAMES.get(name)
-
-
-def _weight(value: Any) -> float:
-    text = _text(value)
-    if not text:
-        return 1.0
-    try:
-        weight = float(text)
-    except ValueError:
-        weight = math.nan
-    if not (math.isfinite(weight) and weight >= 0):
-        raise ValueError(f"weight {text[:40]!r} is no number from 0 on")
-    return weight
-
-
-def _text(value: Any) -> str:
-    """Text without space around it; 7 and 7.0 are the same; nothing is empty."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bytes):
-        value = value.decode("utf-8", "surrogateescape")
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, (str, int, float)):
-        raise ValueError(f"holds a {type(value).__name__} where text or a number is meant")
-    return str(value).strip()
-
-
-def _printable(path: str) -> str:
-    """Bytes that are no UTF-8 are written as escapes."""
-    return path.encode("utf-8", "backslashreplace").decode()
-
-
-def _is_utf8(text: str) -> bool:
-    """Whether it was read without bytes that are no UTF-8."""
-    return not re.search("[\udc80-\udcff]", text)
