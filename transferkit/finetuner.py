@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,11 +45,11 @@ class RunResult:
     """
 
     run_dir: Path
-    report: "Mapping[str, Report]"
-    history: "tuple[Epoch, ...]"
-    watch: "tuple[Watch, ...]"
+    report: "Mapping[str, Report]" = field(repr=False)
+    history: "tuple[Epoch, ...]" = field(repr=False)
+    watch: "tuple[Watch, ...]" = field(repr=False)
     best: "Epoch | None"
-    model: Any
+    model: Any = field(repr=False)
     interrupted: bool = False
 
     def predict(self, pictures: Any) -> "list[Prediction]":

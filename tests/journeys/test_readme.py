@@ -77,7 +77,7 @@ def test_readme_names_every_strategy(readme):
 
 
 def test_readme_states_the_defaults_of_cache_and_checkpoint(readme):
-    assert f"`cache.max_gb`\n({CacheSpec().max_gb:g})" in readme
+    assert f"`cache.max_gb` ({CacheSpec().max_gb:g})" in " ".join(readme.split())
     assert f"default: {CheckpointSpec().every}" in readme
     assert str(cache_root(None, {})) == str(Path("~/.cache/transferkit").expanduser())
     assert cache_root(None, {"TRANSFERKIT_HOME": "elsewhere"}) == Path("elsewhere")

@@ -56,7 +56,7 @@ def test_a_misspelt_shipped_recipe_is_guessed():
 
 
 def test_a_folder_is_no_recipe(tmp_path):
-    with pytest.raises(RecipeError, match="a folder; give the recipe file in it"):
+    with pytest.raises(RecipeError, match="the recipe folder with --set 'data.source={folder: "):
         load_recipe(tmp_path)
 
 

@@ -16,7 +16,7 @@ def _build(*, input_tensor):
     return keras.Model(keras.utils.get_source_inputs(input_tensor)[0], x)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def toy_backbone():
     """A row `toy` in the table of backbones."""
     row = BackboneSpec(

@@ -25,7 +25,7 @@ def read_run_recipe(run_dir: Path | str) -> Recipe:
             if any((run_dir / made).exists() for made in ("kfold.json", "fold-1")):
                 fold = run_dir / "fold-1"
                 raise RunFolderError(
-                    f"{run_dir} holds the runs of `transferkit kfold`. Name one of them, such as {fold}"
+                    f"{run_dir} holds the runs of `transferkit finetune --kfold`. Name one of them, such as {fold}"
                 )
             what = "does not exist" if not run_dir.exists() else f"has no {name}, so it is not a finished run"
             raise RunFolderError(f"{run_dir} {what}. Give the folder that `transferkit finetune` named at its end.")

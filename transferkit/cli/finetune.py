@@ -154,8 +154,9 @@ def _results_table(report: "Mapping[str, Report]") -> Table:
 
     table = Table(title="results", title_justify="left", box=None, padding=(0, 1), pad_edge=False)
     rows = [{"split": split, **table_row(one)} for split, one in report.items()]
-    for head in rows[0] if rows else ():
+    heads = [head for head in rows[0] if any(row[head] for row in rows)] if rows else []
+    for head in heads:
         table.add_column(head, justify="left" if head == "split" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*(row[head] for head in heads))
     return table

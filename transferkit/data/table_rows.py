@@ -31,7 +31,9 @@ def read_csv(path: Path) -> Table:
     header = next(lines, ("", ""))[1]
     names = [name.strip() for name in header] if isinstance(header, list) else []
     if not names or not all(name.isprintable() for name in names):
-        raise DataError(f"{path}: is no CSV file with a header line in UTF-8, such as path,label")
+        raise DataError(
+            f"{path}: is no CSV file with a header line, such as path,label; spreadsheets save one as CSV UTF-8"
+        )
 
     def rows(_: Collection[str]) -> Rows:
         for where, fields in lines:

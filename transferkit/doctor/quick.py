@@ -66,7 +66,7 @@ def describe_findings(findings: Iterable[Finding]) -> Iterator[Remark]:
         yield Remark(printable(f"data, {finding.severity}: {finding.title}"), topic)
         yield Remark(printable(f"  {finding.advice}"), topic)
     if any(finding.pictures for finding in grave):
-        yield Remark("  transferkit doctor shows the pictures, and writes that doctor.json, to a path that it tells")
+        yield Remark("  transferkit doctor shows the pictures, writes a doctor.json, and ends with the lines to paste")
 
 
 def _places(data: Data, listing: Listing) -> Places:

@@ -123,7 +123,11 @@ def _read_text(path: FilePath) -> str:
         problem = Problem("", str(path), rule, tuple(shipped_recipes()))
         raise RecipeError(str(path), [problem]) from None
     except IsADirectoryError:
-        raise _unreadable(path, "a folder; give the recipe file in it") from None
+        raise _unreadable(
+            path,
+            "a folder; give a recipe file, or, for pictures in it, the recipe folder with "
+            f"--set 'data.source={{folder: {path}}}'",
+        ) from None
     except OSError as error:
         raise _unreadable(path, f"cannot be read: {error.strerror}") from None
     except ValueError as error:  # a null character in the name
