@@ -32,8 +32,8 @@ def doctor(
     target: Annotated[
         str,
         typer.Argument(
-            metavar="RECIPE|FOLDER",
-            help="A recipe file, a shipped recipe's name, or a folder of pictures.",
+            metavar="RECIPE|FOLDER|TABLE",
+            help="A recipe file, a shipped recipe's name, or a folder or table of pictures.",
         ),
     ],
     changes: SetOption = None,
@@ -86,7 +86,7 @@ def doctor(
 
 
 def _recipe_of(target: str, changes: list[str] | tuple[()]) -> "Recipe":
-    """The recipe, or a folder with every default.
+    """The recipe, or a folder or table with every default.
 
     Raises:
         DataError: there is no such folder or recipe.
@@ -97,28 +97,24 @@ def _recipe_of(target: str, changes: list[str] | tuple[()]) -> "Recipe":
     from transferkit.recipe.overrides import apply_changes
     from transferkit.recipe.yaml_tree import Tree
 
-    folder = os.path.expanduser(target)
-    if not os.path.isdir(folder):
+    path = Path(target).expanduser()
+    kind = "folder" if os.path.isdir(path) else _TABLES.get(path.suffix.lower()) if os.path.exists(path) else None
+    if not kind:
         _refuse_what_is_neither(target)
         return load_recipe(target, changes)
-    name = re.sub(r"[^\w.-]+", "-", Path(folder).resolve().name)[:100] or "pictures"
-    tree = Tree({"name": name, "data": {"source": {"folder": target}}})
+    plain = path.resolve().name if kind == "folder" else path.stem
+    name = re.sub(r"[^\w.-]+", "-", plain)[:100] or "pictures"
+    tree = Tree({"name": name, "data": {"source": {kind: target}}})
     apply_changes(tree, changes)
     return check_draft(draft_tree(tree, source=target))
 
 
 def _refuse_what_is_neither(target: str) -> None:
-    """A table gets the recipe that it needs, a slip of the pen what was probably meant."""
+    """With what was probably meant by a slip of the pen."""
     from transferkit.recipe.shipped import find_recipe, shipped_recipes
 
     path = Path(target)
     if os.path.exists(find_recipe(target)):
-        if kind := _TABLES.get(path.suffix.lower()):
-            raise DataError(
-                f"{target}: doctor wants a folder or a recipe. For a table write a recipe, say table.yaml:\n"
-                f"    data: {{source: {{{kind}: {target}}}}}\n"
-                "and give that: transferkit doctor table.yaml"
-            )
         return
     beside: list[str] = []
     with suppress(OSError, ValueError):

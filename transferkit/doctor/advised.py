@@ -7,7 +7,7 @@ from typing import Final
 
 from transferkit.doctor.examine import Examination
 from transferkit.doctor.findings import counted
-from transferkit.recipe.source import FolderSource
+from transferkit.recipe.source import FolderSource, TableSource
 
 _CONSTANTS: Final = ("true", "false", "null")
 
@@ -20,8 +20,9 @@ def recipe_lines(examination: Examination, json_path: str) -> tuple[str, ...]:
     """
     settings = [f"  {key}: {value}" for key, value in _settings(examination, json_path)]
     source = examination.recipe.data.source
-    if settings and isinstance(source, FolderSource):  # there may be no recipe yet
-        settings.insert(0, f"  source: {{folder: {_scalar(source.path)}}}")
+    has_path = isinstance(source, (FolderSource, TableSource))
+    if settings and has_path and source == type(source)(path=source.path):  # there may be no recipe yet
+        settings.insert(0, f"  source: {{{source.kind}: {_scalar(source.path)}}}")
     return ("data:", *settings) if settings else ()
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -75,11 +76,17 @@ def _only_once(outputs: np.ndarray, num_rows: int) -> np.ndarray:
     """The outputs without those that filled up the last batch, which were computed before, at another place."""
     once, again = outputs[:num_rows], outputs[num_rows:]
     if not np.array_equal(again, once[np.arange(len(again)) % num_rows], equal_nan=True):
-        _log.warning(
-            "this device computes a picture's outputs differently by its place in a batch: results that were stored "
-            "and results that are computed again agree to rounding only"
-        )
+        _warn_of_places()
     return once
+
+
+@cache
+def _warn_of_places() -> None:
+    """Once in a process, since it is true of all that follows."""
+    _log.warning(
+        "this device computes a picture's outputs differently by its place in a batch: results that were stored and "
+        "results that are computed again agree to rounding only"
+    )
 
 
 def fitting_batch_size(num_rows: int) -> int:
