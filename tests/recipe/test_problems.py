@@ -175,7 +175,8 @@ FORMS = [
     (
         "data.source={folder: a, tfds: b}",
         "data.source",
-        "{'folder': 'a', 'tfds': 'b'} names folder and tfds, but only one of them can stand here",
+        "{'folder': 'a', 'tfds': 'b'} names folder and tfds, but only one of them can stand here; "
+        "to put one in the place of another set the whole, as in {tfds: …}",
     ),
     ("data.source={}", "data.source", "{} must be the name of a source, or its name and parameters"),
     ("augment=[3]", "augment[0]", "3 must be the name of an augmentation, or its name and parameters"),

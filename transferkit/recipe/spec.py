@@ -50,7 +50,8 @@ def _unfold(given: object, rows: Mapping[str, type[Choice]], what: str) -> objec
         raise refusal(f"must be the name of {what}, or its name and parameters", allowed=tuple(rows))
     named = [key for key in given if key in rows]
     if len(named) > 1:
-        raise refusal(f"names {' and '.join(named)}, but only one of them can stand here")
+        instead = f"; to put one in the place of another set the whole, as in {{{named[-1]}: …}}"
+        raise refusal(f"names {' and '.join(named)}, but only one of them can stand here{instead}")
     if not named:
         nearest = (key for key in given if difflib.get_close_matches(str(key), rows, n=1))
         unknown = next(nearest, next(iter(given)))
