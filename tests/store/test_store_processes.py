@@ -180,6 +180,7 @@ def test_process_that_waits_ends_at_once_when_told_to_and_leaves_the_other_alone
     waiter = start(
         tmp_path,
         """
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
 try:
     with on_sigterm() as stop, store.writer(progress=StoppableProgress(Said(), stop), waiting="waiting"):
         say("mine")

@@ -82,8 +82,6 @@ class Checkpoints:
             CheckpointError: a checkpoint is there and may not be read.
         """
         for path in reversed(self._files()):
-            if path in self._damaged:
-                continue
             try:
                 with path.open("rb") as file:
                     return _read_zip(file)
@@ -92,8 +90,10 @@ class Checkpoints:
             except PermissionError as error:
                 raise _unreadable(path, error) from error
             except Exception as error:  # a damaged zip makes its reader stumble in as many ways as it has fields
+                if path not in self._damaged:
+                    text = "checkpoint %s is damaged (%s) and passed over; the one before it is taken"
+                    _log.warning(text, path, error)
                 self._damaged.add(path)
-                _log.warning("checkpoint %s is damaged (%s) and passed over; the one before it is taken", path, error)
         return None
 
     def remove(self) -> None:
